@@ -1,0 +1,91 @@
+import { startThread, type Thread } from './platform.ts';
+import { storeUnits, type UnitJob } from './units.ts';
+
+/** What goes to a thread and comes back. */
+export interface UnitRequest extends UnitJob {
+  readonly id: number;
+}
+export interface UnitReply {
+  readonly id: number;
+  readonly result?: Uint32Array;
+  readonly error?: string;
+}
+
+interface Waiting {
+  readonly thread: number;
+  resolve(result: Uint32Array): void;
+  reject(error: Error): void;
+}
+
+/**
+ * Threads that store compression units. With no threads the work is done where it is asked for. Buffers of jobs must be
+ * shared memory when there are threads, so that only a few numbers travel.
+ */
+export class UnitPool {
+  readonly #threads: Thread[] = [];
+  readonly #load: number[] = [];
+  readonly #waiting = new Map<number, Waiting>();
+  #next = 0;
+
+  /** @param threads 0 to 64. */
+  constructor(threads: number) {
+    // The file has the ending of this one: the checkout runs TypeScript, the package JavaScript.
+    const ending = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    const entry = new URL(`./unit-worker.${ending}`, import.meta.url);
+    for (let i = 0; i < Math.min(threads, 64); i++) {
+      this.#load.push(0);
+      this.#threads.push(
+        startThread(
+          entry,
+          (reply) => this.#done(reply as UnitReply),
+          (error) => this.#failed(i, error),
+        ),
+      );
+    }
+  }
+
+  /** How many jobs keep all threads busy. */
+  get width(): number {
+    return Math.max(1, this.#threads.length);
+  }
+
+  get hasThreads(): boolean {
+    return this.#threads.length > 0;
+  }
+
+  /** {@link storeUnits}, on the thread with the least to do. */
+  run(job: UnitJob): Promise<Uint32Array> {
+    if (this.#threads.length === 0) return Promise.resolve(storeUnits(job));
+    const thread = this.#load.indexOf(Math.min(...this.#load));
+    const id = this.#next++;
+    this.#load[thread]++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { thread, resolve, reject });
+      this.#threads[thread].post({ id, ...job } satisfies UnitRequest);
+    });
+  }
+
+  /** Ends the threads. Jobs that wait are rejected. */
+  async close(): Promise<void> {
+    for (const waiting of this.#waiting.values()) waiting.reject(new Error('the pool was closed'));
+    this.#waiting.clear();
+    await Promise.all(this.#threads.splice(0).map((thread) => thread.stop()));
+  }
+
+  #done(reply: UnitReply): void {
+    const waiting = this.#waiting.get(reply.id);
+    if (waiting === undefined) return;
+    this.#waiting.delete(reply.id);
+    this.#load[waiting.thread]--;
+    if (reply.result !== undefined) waiting.resolve(reply.result);
+    else waiting.reject(new Error(reply.error));
+  }
+
+  #failed(thread: number, error: Error): void {
+    for (const [id, waiting] of this.#waiting) {
+      if (waiting.thread !== thread) continue;
+      this.#waiting.delete(id);
+      waiting.reject(error);
+    }
+  }
+}

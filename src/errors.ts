@@ -1,0 +1,192 @@
+/**
+ * The one closed table of error codes (spec/errors.md), and the error class that carries them.
+ * Nothing matches on message text: callers branch on `code`, and read the rest from `data`.
+ */
+
+/** Exit code of the command for each class of failure (spec/errors.md, section 2). */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  format: 10,
+  unsupported: 11,
+  refused: 12,
+  transport: 13,
+  guest: 14,
+  store: 15,
+  ownershipUnknown: 16,
+  cancelled: 130,
+} as const;
+
+/** A class of failure: a key of {@link EXIT}. */
+export type ErrorClass = Exclude<keyof typeof EXIT, 'ok'>;
+
+interface ErrorEntry {
+  readonly class: ErrorClass;
+  /** What the user can do next; ends the message of every error with this code that brings no advice of its own. */
+  readonly next: string;
+}
+
+const DAMAGED =
+  'The image is damaged: take another copy, or see how far it is whole with `transmigrate inspect --records`.';
+const WRITER = 'The program that wrote this did not follow the specification: report it there with this message.';
+
+/** Every code there is. spec/errors.md describes each; a test keeps the two equal. */
+export const ERRORS = {
+  // Identification.
+  NOT_AN_IMAGE: {
+    class: 'unsupported',
+    next: 'Is this the right file? Its first bytes are those of no format known here.',
+  },
+  TEXT_MODE_DAMAGE: { class: 'format', next: 'Copy the image again in binary mode.' },
+  SEVEN_BIT_DAMAGE: { class: 'format', next: 'Copy the image again over a channel that keeps all eight bits.' },
+  // Damage.
+  TRUNCATED: { class: 'format', next: 'The rest is missing: copy or save the image again.' },
+  PREAMBLE_CHECKSUM: { class: 'format', next: DAMAGED },
+  HEADER_CHECKSUM: { class: 'format', next: DAMAGED },
+  BODY_CHECKSUM: { class: 'format', next: DAMAGED },
+  HEAD_CHECKSUM: { class: 'format', next: DAMAGED },
+  UNIT_CHECKSUM: { class: 'format', next: DAMAGED },
+  RECORD_SEQUENCE: { class: 'format', next: 'A record was lost, doubled or moved: take another copy.' },
+  RECORD_FOREIGN: { class: 'format', next: 'Parts of two streams were joined here: take another copy.' },
+  SEAL_MISMATCH: { class: 'format', next: DAMAGED },
+  CHAIN_VECTOR: {
+    class: 'format',
+    next: 'The channels do not belong together, or one was changed: send the stream again.',
+  },
+  END_COUNTS: { class: 'format', next: DAMAGED },
+  CODEC_DATA: { class: 'format', next: DAMAGED },
+  DEVICE_DIGEST: { class: 'format', next: DAMAGED },
+  FOOTER: {
+    class: 'format',
+    next: 'The records may still be whole: `transmigrate verify` reads them without the footer.',
+  },
+  INDEX_MISMATCH: { class: 'format', next: 'The index is only a hint: the records can still be read in order.' },
+  TRAILING_DATA: { class: 'format', next: 'Something was appended: cut the file where the image ends.' },
+  // Rules broken by a writer.
+  FIELD_VALUE: { class: 'format', next: WRITER },
+  LENGTH_MISMATCH: { class: 'format', next: WRITER },
+  LIMIT_EXCEEDED: { class: 'format', next: WRITER },
+  RECORD_ORDER: { class: 'format', next: WRITER },
+  SEAL_MISSING: { class: 'format', next: WRITER },
+  DUPLICATE: { class: 'format', next: WRITER },
+  STRING_INVALID: { class: 'format', next: WRITER },
+  JSON_INVALID: { class: 'format', next: WRITER },
+  SCHEMA_INVALID: { class: 'format', next: WRITER },
+  TMEM_NOT_ALLOWED: {
+    class: 'format',
+    next: 'Only paravirtual domains have tmem: the preamble or the tmem records are wrong.',
+  },
+  TMEM_UNKNOWN_POOL: { class: 'format', next: WRITER },
+  NO_CHECKPOINT: { class: 'format', next: 'No consistent machine is in this image: save it again.' },
+  // Not supported by this build.
+  UNSUPPORTED_VERSION: {
+    class: 'unsupported',
+    next: 'Use a newer transmigrate; `inspect` still shows what the image says of itself.',
+  },
+  UNSUPPORTED_FEATURE: {
+    class: 'unsupported',
+    next: 'Use a transmigrate that has the feature, or write the image without it.',
+  },
+  UNKNOWN_RECORD: { class: 'unsupported', next: 'Use a transmigrate, or load the extension, that knows this record.' },
+  UNSUPPORTED_CODEC: {
+    class: 'unsupported',
+    next: 'Use a transmigrate that has the codec, or write the image with another.',
+  },
+  NOT_INDEXED: { class: 'unsupported', next: 'Read the image in order, or rebuild its index.' },
+  // The command and its surroundings.
+  USAGE: { class: 'usage', next: 'See `transmigrate --help`.' },
+  CANCELLED: { class: 'cancelled', next: 'Nothing was changed.' },
+  OUTPUT_DIFFERS: { class: 'failed', next: 'See the steps above for the first difference.' },
+  READ_FAILED: { class: 'store', next: 'Check that the file exists and can be read.' },
+  WRITE_FAILED: { class: 'store', next: 'Check free space and permissions; nothing that looks whole was left behind.' },
+  INTERNAL: { class: 'failed', next: 'This is a defect of transmigrate: please report it with this message.' },
+} as const satisfies Record<string, ErrorEntry>;
+
+/** A code of the closed table. */
+export type ErrorCode = keyof typeof ERRORS;
+
+/** Where the running guest is after a failure, so that nobody has to guess. */
+export type GuestAt = 'source' | 'destination' | 'unknown';
+
+/** What an error can carry beside its code. All of it survives `toJSON`. */
+export interface ErrorDetails {
+  /** Byte offset in the stream or file where the offending thing starts. */
+  readonly offset?: number;
+  /** Which record and field, e.g. `record 12 (RAM)/extents[3].first`. */
+  readonly path?: string;
+  /** Facts as data: numbers, names, expected and found values. JSON-safe. */
+  readonly data?: Readonly<Record<string, unknown>>;
+  /** Section of the specification that states the rule, e.g. `stream 5.2`. */
+  readonly section?: string;
+  readonly guestAt?: GuestAt;
+  readonly cause?: unknown;
+  /** Advice that is better than the table's for this case. */
+  readonly next?: string;
+}
+
+/** The JSON shape of an error (spec/errors.md, section 3). */
+export interface ErrorJson {
+  code: ErrorCode;
+  message: string;
+  next: string;
+  offset?: number;
+  path?: string;
+  section?: string;
+  guestAt?: GuestAt;
+  data?: Readonly<Record<string, unknown>>;
+  cause?: string;
+}
+
+/**
+ * The only error that this library throws on purpose.
+ *
+ * @example
+ * try { ... } catch (error) { if (error instanceof TransmigrateError && error.code === 'TRUNCATED') ... }
+ */
+export class TransmigrateError extends Error {
+  override readonly name = 'TransmigrateError';
+  readonly code: ErrorCode;
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly offset: number | undefined;
+  readonly path: string | undefined;
+  readonly section: string | undefined;
+  readonly guestAt: GuestAt | undefined;
+  /** What the user can do next, one or two sentences. */
+  readonly next: string;
+
+  /** @param what one sentence that names the thing and what is wrong with it, without offset, path or advice. */
+  constructor(code: ErrorCode, what: string, details: ErrorDetails = {}) {
+    super(what, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.data = details.data ?? {};
+    this.offset = details.offset;
+    this.path = details.path;
+    this.section = details.section;
+    this.guestAt = details.guestAt;
+    this.next = details.next ?? ERRORS[code].next;
+  }
+
+  /** Exit code of the command for this error. */
+  get exitCode(): number {
+    return EXIT[ERRORS[this.code].class];
+  }
+
+  toJSON(): ErrorJson {
+    return {
+      code: this.code,
+      message: this.message,
+      next: this.next,
+      ...(this.offset !== undefined && { offset: this.offset }),
+      ...(this.path !== undefined && { path: this.path }),
+      ...(this.section !== undefined && { section: this.section }),
+      ...(this.guestAt !== undefined && { guestAt: this.guestAt }),
+      ...(Object.keys(this.data).length > 0 && { data: this.data }),
+      ...(this.cause !== undefined && { cause: messageOf(this.cause) }),
+    };
+  }
+}
+
+function messageOf(value: unknown): string {
+  return value instanceof Error ? value.message : String(value);
+}

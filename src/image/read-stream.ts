@@ -1,0 +1,97 @@
+import { TransmigrateError } from '../errors.ts';
+import type { ByteSource } from '../io/source.ts';
+import { checkChannels, isMeeting, Meeting } from '../stream/channels.ts';
+import { StreamDecoder, type DecodedRecord, type DecoderOptions } from '../stream/decoder.ts';
+
+/** What long work reports and obeys. */
+export interface Work {
+  /** Called now and then with bytes done and, where it is known, bytes in all. */
+  readonly onProgress?: ((done: number, total: number | null) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A record of one of several channels. */
+export interface ChannelRecord extends DecodedRecord {
+  /** Position of the channel's source in what was given. */
+  readonly source: number;
+  /** False for a record at which channels meet, but for the last of them: it is applied once (stream 14.1). */
+  readonly applies: boolean;
+}
+
+/**
+ * All records of a source, in order.
+ * @throws the decoder's errors; TRUNCATED at the end of a stream that is not whole; CANCELLED.
+ */
+export async function* readStream(
+  source: ByteSource,
+  decoder: StreamDecoder,
+  work: Work = {},
+): AsyncGenerator<DecodedRecord> {
+  let done = 0;
+  for await (const piece of source.pieces()) {
+    if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', `Reading ${source.name} was cancelled`);
+    decoder.feed(piece);
+    for (let record = decoder.read(); record !== undefined; record = decoder.read()) yield record;
+    done += piece.byteLength;
+    work.onProgress?.(done, source.size);
+  }
+  // A preamble's refusal waits behind ABOUT: it comes before the news that the stream ends.
+  const last = decoder.read();
+  if (last !== undefined) yield last;
+  decoder.finish();
+}
+
+/** Decoders for sources, which take a larger container for what it is. */
+export function decodersFor(sources: readonly ByteSource[], options: DecoderOptions): StreamDecoder[] {
+  return sources.map((source) => new StreamDecoder({ container: source.container, ...options }));
+}
+
+/**
+ * All records of all channels of a stream: each channel in its order, and none goes past a meeting before all are there
+ * (stream 14).
+ * @param decoders one for each source.
+ */
+export async function* readChannels(
+  sources: readonly ByteSource[],
+  decoders: readonly StreamDecoder[],
+  work: Work = {},
+): AsyncGenerator<ChannelRecord> {
+  if (sources.length === 1) {
+    for await (const decoded of readStream(sources[0], decoders[0], work)) {
+      if (decoded.header.sequence === 1) checkChannels([decoders[0].preamble!]);
+      yield { ...decoded, source: 0, applies: true };
+    }
+    return;
+  }
+  const readers = sources.map((source, i) => readStream(source, decoders[i], work));
+  const meeting = new Meeting(sources.length);
+  const waiting = new Set<number>();
+  const ended = new Set<number>();
+  let checked = false;
+  try {
+    while (ended.size < readers.length) {
+      for (const [source, reader] of readers.entries()) {
+        while (!waiting.has(source) && !ended.has(source)) {
+          const step = await reader.next();
+          if (step.done === true) {
+            ended.add(source);
+            break;
+          }
+          const meets = isMeeting(step.value);
+          const applies = !meets || meeting.arrive(source, step.value);
+          yield { ...step.value, source, applies };
+          if (meets && !applies) waiting.add(source);
+          if (meets && applies) waiting.clear();
+          // Each channel's ABOUT was read: are these the channels of one stream?
+          if (!checked && step.value.header.sequence === 0) break;
+        }
+      }
+      if (!checked && decoders.every((decoder) => decoder.preamble !== undefined)) {
+        checkChannels(decoders.map((decoder) => decoder.preamble!));
+        checked = true;
+      }
+    }
+  } finally {
+    await Promise.all(readers.map((reader) => reader.return(undefined)));
+  }
+}

@@ -1,0 +1,110 @@
+import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { ByteSink } from '../bytes/endpoints.ts';
+import { TransmigrateError } from '../errors.ts';
+
+/**
+ * Writes a file that is whole or absent (house rule 5): the bytes go to a hidden file beside it, mode 0600, which takes
+ * the name only after {@link commit} has synced it. {@link abort} removes it; a process that is killed leaves a file whose
+ * name ends in `.partial`, never one that looks whole.
+ */
+export class FileSink implements ByteSink {
+  readonly path: string;
+  readonly #partial: string;
+  readonly #handle: FileHandle;
+  #position = 0;
+  /** Writes that are under way. Each has its own place, so they need not wait for each other. */
+  readonly #underWay = new Set<Promise<void>>();
+  #failure: TransmigrateError | undefined;
+
+  private constructor(path: string, partial: string, handle: FileHandle) {
+    this.path = path;
+    this.#partial = partial;
+    this.#handle = handle;
+  }
+
+  /** @param unique makes the hidden name unique: handed in, e.g. random digits. @throws WRITE_FAILED */
+  static async create(path: string, unique: string): Promise<FileSink> {
+    const partial = join(dirname(path), `.${basename(path)}.${unique}.partial`);
+    try {
+      return new FileSink(path, partial, await open(partial, 'wx', 0o600));
+    } catch (cause) {
+      throw writeFailed(path, cause);
+    }
+  }
+
+  get bytes(): number {
+    return this.#position;
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const position = this.#position;
+    this.#position += bytes.byteLength;
+    const written = this.#writeAt(bytes, position);
+    this.#underWay.add(written);
+    try {
+      await written;
+    } finally {
+      this.#underWay.delete(written);
+    }
+  }
+
+  async #writeAt(bytes: Uint8Array, position: number): Promise<void> {
+    let done = 0;
+    try {
+      while (done < bytes.byteLength) {
+        const left = bytes.byteLength - done;
+        done += (await this.#handle.write(bytes, done, left, position + done)).bytesWritten;
+      }
+    } catch (cause) {
+      this.#failure ??= writeFailed(this.path, cause);
+      throw this.#failure;
+    }
+  }
+
+  /** Syncs the file, gives it its name, and syncs the directory. @throws WRITE_FAILED, and then there is no file. */
+  async commit(): Promise<void> {
+    try {
+      await Promise.all(this.#underWay);
+      if (this.#failure !== undefined) throw this.#failure;
+      await this.#handle.sync();
+      await this.#handle.close();
+      await rename(this.#partial, this.path);
+    } catch (cause) {
+      await this.abort();
+      throw cause instanceof TransmigrateError ? cause : writeFailed(this.path, cause);
+    }
+    await syncDirectory(dirname(this.path));
+  }
+
+  /** Gives up: no file is left. */
+  async abort(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
+    await this.#handle.close().catch(() => undefined);
+    await unlink(this.#partial).catch(() => undefined);
+  }
+}
+
+/** Makes a rename last. Not every system lets a directory be opened: there it lasts by itself. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r').catch(() => undefined);
+  await directory?.sync().catch(() => undefined);
+  await directory?.close();
+}
+
+function writeFailed(path: string, cause: unknown): TransmigrateError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const why =
+    code === 'ENOSPC' || code === 'EDQUOT'
+      ? 'the disk is full'
+      : code === 'ENOENT'
+        ? 'the directory does not exist'
+        : code === 'EACCES' || code === 'EROFS'
+          ? 'permission denied'
+          : message;
+  return new TransmigrateError('WRITE_FAILED', `Can't write ${path}: ${why}`, {
+    cause,
+    data: { file: path, reason: why },
+  });
+}

@@ -1,0 +1,24 @@
+import type { Readable } from 'node:stream';
+import { TransmigrateError } from '../errors.ts';
+import type { ByteSource } from './source.ts';
+
+/** A pipe, such as standard input, as a source: in order only. */
+export function openPipeSource(stream: Readable, name: string): ByteSource {
+  return {
+    name,
+    size: null,
+    container: false,
+    random: null,
+    async *pieces() {
+      try {
+        for await (const piece of stream) yield piece as Uint8Array;
+      } catch (cause) {
+        throw new TransmigrateError('READ_FAILED', `Can't read ${name}: ${(cause as Error).message}`, { cause });
+      }
+    },
+    close: () => {
+      stream.destroy();
+      return Promise.resolve();
+    },
+  };
+}

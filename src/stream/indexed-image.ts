@@ -1,0 +1,234 @@
+import type { RandomAccess } from '../bytes/endpoints.ts';
+import { crc32 } from '../codec/platform.ts';
+import { CODEC } from '../codec/codec.ts';
+import { TransmigrateError } from '../errors.ts';
+import { LIMITS } from './limits.ts';
+import { decodePreamble, isIndexed, PREAMBLE_BYTES, readRawPreamble, refusalOf, type Preamble } from './preamble.ts';
+import { HEADER_BYTES } from './record-header.ts';
+import { expectType, RecordStore } from './record-store.ts';
+import { isTmem, TYPE } from './record-types.ts';
+import { decodeFooter, decodeIndex, decodeIndexRoot, FOOTER_BYTES, SEGMENT } from './records/index-records.ts';
+import type { IndexEntry, Segment } from './records/index-records.ts';
+import { hasData, type RamBatch } from './records/ram.ts';
+import { bodyReader } from './records/record.ts';
+import { decodeAt } from './records/stored.ts';
+import { decodeTmemPool, TmemInvalidate, TmemPages, type TmemHandle, type TmemPool } from './records/tmem.ts';
+
+/** INDEX segments, batch heads and decoded units that stay in memory: about 8 MiB in all. */
+const KEPT_SEGMENTS = 16;
+const KEPT_HEADS = 256;
+const KEPT_UNITS = 16;
+
+/** What is known of a page of guest memory. */
+export type PageState = 'data' | 'zero' | 'absent';
+
+/**
+ * Random access to an image through its index (stream 13.5). Everything read is checked by checksums on the way: header,
+ * head and unit of a page, the whole record otherwise. Memory is bounded, whatever the image's size; the index itself is
+ * read in segments as they are needed.
+ */
+export class IndexedImage {
+  readonly preamble: Preamble;
+  readonly #store: RecordStore;
+  readonly #segments: readonly Segment[];
+  readonly #indexes = new Map<number, readonly IndexEntry[]>();
+  readonly #heads = new Map<number, RamBatch>();
+  readonly #units = new Map<string, Uint8Array>();
+  readonly #pools = new Map<bigint, TmemPool>();
+
+  private constructor(preamble: Preamble, store: RecordStore, segments: readonly Segment[]) {
+    this.preamble = preamble;
+    this.#store = store;
+    this.#segments = segments;
+  }
+
+  /**
+   * @throws NOT_INDEXED when the image has no index; FOOTER, TRUNCATED, UNSUPPORTED_VERSION and other errors of a damaged or
+   * foreign image; what `access` throws.
+   */
+  static async open(access: RandomAccess): Promise<IndexedImage> {
+    const first = new Uint8Array(PREAMBLE_BYTES);
+    const length = await access.readAt(0, first);
+    const raw = readRawPreamble(first.subarray(0, length));
+    const refusal = refusalOf(raw);
+    if (refusal !== undefined) throw refusal;
+    const preamble = decodePreamble(raw);
+    if (!isIndexed(preamble)) {
+      throw new TransmigrateError('NOT_INDEXED', `${access.name} was written without an index`, { section: '13' });
+    }
+    const store = new RecordStore(access, preamble.checksum, 4);
+    const at = Math.max(access.size - FOOTER_BYTES, PREAMBLE_BYTES);
+    const footer = decodeFooter(await store.read(at, FOOTER_BYTES), at);
+    if (footer.tag !== preamble.checksum || footer.length !== access.size) {
+      const what = 'The footer is of another image, or the image was cut or appended to';
+      throw new TransmigrateError('FOOTER', what, { offset: at, path: 'footer', section: '13.3' });
+    }
+    const root = await store.fetch(footer.rootOffset);
+    expectType(root.header, TYPE.indexRoot);
+    return new IndexedImage(preamble, store, decodeIndexRoot(bodyReader(root.header, root.body)).segments);
+  }
+
+  /** Bytes that were read from the image so far. */
+  get bytesRead(): number {
+    return this.#store.bytesRead;
+  }
+
+  /**
+   * Reads a page of guest memory.
+   * @param into takes it: at least a page. Of a page that is absent it is cleared.
+   * @throws the errors of damage, where the page or its index is damaged.
+   */
+  async readPage(pfn: number, into: Uint8Array): Promise<PageState> {
+    for (const segment of this.#newestFirst(SEGMENT.ram)) {
+      if (pfn < segment.low || pfn > segment.high) continue;
+      const entries = await this.#entries(segment);
+      for (let i = entries.length - 1; i >= 0; i--) {
+        const entry = entries[i];
+        if (entry.type !== TYPE.ram || pfn < Number(entry.low) || pfn > Number(entry.high)) continue;
+        const batch = await this.#head(entry.offset);
+        const found = batch.find(pfn);
+        if (found === undefined) continue;
+        return this.#pageOf(entry.offset, batch, found, into);
+      }
+    }
+    into.fill(0, 0, this.preamble.pageSize);
+    return 'absent';
+  }
+
+  /** The tmem pools that live at the end, with ephemeral ones. */
+  async tmemPools(): Promise<TmemPool[]> {
+    const living = new Map<bigint, TmemPool>();
+    for (const segment of this.#segments) {
+      for (const entry of await this.#entries(segment)) {
+        if (entry.type === TYPE.tmemPool || entry.type === TYPE.ephemeralPool) {
+          const pool = await this.#pool(entry);
+          living.set(pool.incarnation, pool);
+        } else if (isInvalidate(entry.type) && entry.pages === 0) {
+          living.delete(entry.incarnation);
+        }
+      }
+    }
+    return [...living.values()];
+  }
+
+  /**
+   * Reads a page of a tmem pool.
+   * @param pool one of {@link tmemPools}. @param into takes it: at least a page of the pool.
+   * @returns its length in bytes, or -1 when the pool does not hold it.
+   */
+  async readTmemPage(pool: TmemPool, handle: TmemHandle, into: Uint8Array): Promise<number> {
+    for (const segment of this.#newestFirst(SEGMENT.tmem)) {
+      const entries = await this.#entries(segment);
+      for (let i = entries.length - 1; i >= 0; i--) {
+        const entry = entries[i];
+        if (!isTmem(entry.type) || entry.incarnation !== pool.incarnation || !mayHold(entry, handle)) continue;
+        if (isInvalidate(entry.type)) {
+          if (await this.#invalidates(entry, pool, handle)) return -1;
+        } else if (entry.type === TYPE.tmemPages || entry.type === TYPE.ephemeralPages) {
+          const { header, body } = await this.#store.fetch(entry.offset);
+          expectType(header, entry.type);
+          const batch = new TmemPages(bodyReader(header, body), pool);
+          for (let page = batch.count - 1; page >= 0; page--) {
+            if (isHandle(batch, page, handle)) return batch.contentInto(page, into);
+          }
+        }
+      }
+    }
+    return -1;
+  }
+
+  async #pageOf(
+    offset: number,
+    batch: RamBatch,
+    found: NonNullable<ReturnType<RamBatch['find']>>,
+    into: Uint8Array,
+  ): Promise<PageState> {
+    const { pageSize } = this.preamble;
+    if (!hasData(found.pageClass) || found.unit < 0) {
+      into.fill(0, 0, pageSize);
+      return hasData(found.pageClass) ? 'zero' : 'absent';
+    }
+    const content = await this.#unit(offset, batch, found.unit, found.storedAt);
+    into.set(content.subarray(found.page * pageSize, (found.page + 1) * pageSize));
+    return 'data';
+  }
+
+  async #unit(offset: number, batch: RamBatch, unit: number, storedAt: number): Promise<Uint8Array> {
+    return this.#kept(this.#units, `${offset}/${unit}`, KEPT_UNITS, async () => {
+      const stored = await this.#store.read(offset + HEADER_BYTES + storedAt, batch.unitStored(unit));
+      if (crc32(stored) !== batch.unitChecksum(unit)) throw batch.unitError(unit);
+      if (batch.unitCodec(unit) === CODEC.raw) return stored;
+      const content = new Uint8Array(batch.unitPages(unit) * batch.pageSize);
+      decodeAt(batch.unitCodec(unit), stored, content, batch.where);
+      return content;
+    });
+  }
+
+  #head(offset: number): Promise<RamBatch> {
+    return this.#kept(this.#heads, offset, KEPT_HEADS, () => this.#store.ramHead(offset, this.preamble.pageSize));
+  }
+
+  #entries(segment: Segment): Promise<readonly IndexEntry[]> {
+    return this.#kept(this.#indexes, segment.offset, KEPT_SEGMENTS, async () => {
+      const { header, body } = await this.#store.fetch(segment.offset);
+      expectType(header, TYPE.index);
+      return decodeIndex(bodyReader(header, body)).entries;
+    });
+  }
+
+  async #pool(entry: IndexEntry): Promise<TmemPool> {
+    return this.#kept(this.#pools, entry.incarnation, LIMITS.tmemPools * 4, async () => {
+      const { header, body } = await this.#store.fetch(entry.offset);
+      expectType(header, entry.type);
+      return decodeTmemPool(bodyReader(header, body), header.type);
+    });
+  }
+
+  async #invalidates(entry: IndexEntry, pool: TmemPool, handle: TmemHandle): Promise<boolean> {
+    const { header, body } = await this.#store.fetch(entry.offset);
+    expectType(header, entry.type);
+    const record = new TmemInvalidate(bodyReader(header, body), pool);
+    if (record.scope === 'pool') return true;
+    for (let i = 0; i < record.count; i++) {
+      if (sameObject(record, i, handle) && (record.scope === 'objects' || record.index(i) === handle.index))
+        return true;
+    }
+    return false;
+  }
+
+  *#newestFirst(kind: number): Generator<Segment> {
+    for (let i = this.#segments.length - 1; i >= 0; i--) {
+      const segment = this.#segments[i];
+      if ((segment.kinds & kind) !== 0) yield segment;
+    }
+  }
+
+  /** Keeps what `make` gives, and forgets what was used longest ago. */
+  async #kept<K, V>(cache: Map<K, V>, key: K, most: number, make: () => Promise<V>): Promise<V> {
+    const value = cache.get(key) ?? (await make());
+    cache.delete(key);
+    cache.set(key, value);
+    if (cache.size > most) cache.delete(cache.keys().next().value!);
+    return value;
+  }
+}
+
+function isInvalidate(type: number): boolean {
+  return type === TYPE.tmemInvalidate || type === TYPE.ephemeralInvalidate;
+}
+
+function mayHold(entry: IndexEntry, { object }: TmemHandle): boolean {
+  return entry.low <= object[0] && object[0] <= entry.high;
+}
+
+function sameObject(record: TmemPages | TmemInvalidate, at: number, { object }: TmemHandle): boolean {
+  return (
+    record.objectWord(at, 0) === object[0] &&
+    record.objectWord(at, 1) === object[1] &&
+    record.objectWord(at, 2) === object[2]
+  );
+}
+
+function isHandle(record: TmemPages, at: number, handle: TmemHandle): boolean {
+  return record.index(at) === handle.index && sameObject(record, at, handle);
+}

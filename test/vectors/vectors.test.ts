@@ -1,0 +1,149 @@
+/** Runs every vector: whole, byte by byte, and in random pieces; and `verify` on each (house rule 4). */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { ERRORS, TransmigrateError } from '../../src/errors.ts';
+import { readChannels } from '../../src/image/read-stream.ts';
+import { recordJson, type RecordJson } from '../../src/image/record-json.ts';
+import { verifyImage } from '../../src/image/verify.ts';
+import { memorySource } from '../../src/io/memory.ts';
+import type { ByteSource } from '../../src/io/source.ts';
+import { StreamDecoder } from '../../src/stream/decoder.ts';
+import { recordPath } from '../../src/stream/record-header.ts';
+import { random } from '../support/random.ts';
+
+interface Vector {
+  title: string;
+  requirements: string[];
+  section: string;
+  files: string[];
+  container?: boolean;
+  expect: {
+    verdict: 'sound' | 'findings' | 'broken';
+    error?: { code: string; offset: number; sequence: number | null; file?: number };
+    records: RecordJson[][];
+    warnings?: string[];
+    memory?: unknown;
+    tmem?: unknown;
+  };
+}
+
+const directory = new URL('../../vectors/v1/', import.meta.url);
+const names = readdirSync(directory)
+  .filter((name) => name.endsWith('.json'))
+  .map((name) => name.slice(0, -5));
+
+function load(name: string): { vector: Vector; files: Uint8Array[] } {
+  const vector = JSON.parse(readFileSync(new URL(`${name}.json`, directory), 'utf8')) as Vector;
+  return { vector, files: vector.files.map((file) => new Uint8Array(readFileSync(new URL(file, directory)))) };
+}
+
+/** A source that hands out pieces of the lengths that `next` gives, each in a buffer of its own that is then spoilt. */
+function cutSource(bytes: Uint8Array, next: () => number): ByteSource {
+  return {
+    ...memorySource(bytes),
+    async *pieces() {
+      for (let at = 0; at < bytes.byteLength;) {
+        const piece = bytes.slice(at, at + next());
+        at += piece.byteLength;
+        yield piece;
+        piece.fill(0xee);
+      }
+    },
+  };
+}
+
+interface Outcome {
+  records: RecordJson[][];
+  error: TransmigrateError | null;
+}
+
+async function decode(vector: Vector, sources: ByteSource[]): Promise<Outcome> {
+  const decoders = sources.map(() => new StreamDecoder({ knows: 'all', container: vector.container === true }));
+  const records: RecordJson[][] = sources.map(() => []);
+  try {
+    for await (const decoded of readChannels(sources, decoders)) {
+      const json = recordJson(decoded, decoders[decoded.source].scratch);
+      records[decoded.source].push(JSON.parse(JSON.stringify(json)) as RecordJson);
+    }
+    return { records, error: null };
+  } catch (error) {
+    if (!(error instanceof TransmigrateError)) throw error;
+    return { records, error };
+  }
+}
+
+function check(vector: Vector, { records, error }: Outcome): void {
+  const { expect } = vector;
+  const found = error === null ? null : { code: error.code, offset: error.offset };
+  const wanted = expect.error === undefined ? null : { code: expect.error.code, offset: expect.error.offset };
+  assert.deepEqual(found, wanted, error?.stack);
+  const sequence = expect.error?.sequence;
+  if (error !== null && sequence !== undefined && sequence !== null) {
+    const path = error.path ?? '';
+    const named = path.includes(`record ${sequence}`) || path.startsWith('record at');
+    assert.ok(named, `the error's path names record ${sequence}: ${path}`);
+  }
+  assert.deepEqual(records, expect.records);
+}
+
+describe('vectors', () => {
+  test('there are at least 120, and each expects a code of the table', () => {
+    assert.ok(names.length >= 120, `${names.length} vectors`);
+    for (const name of names) {
+      const code = load(name).vector.expect.error?.code;
+      if (code !== undefined) assert.ok(Object.hasOwn(ERRORS, code), `${name} expects ${code}`);
+    }
+  });
+
+  for (const name of names) {
+    test(name, async () => {
+      const { vector, files } = load(name);
+      check(
+        vector,
+        await decode(
+          vector,
+          files.map((file) => memorySource(file)),
+        ),
+      );
+      const generator = random(`vectors ${name}`);
+      for (let run = 0; run < 3; run++) {
+        const sources = files.map((file) => cutSource(file, () => 1 + generator.below(run === 0 ? 9 : 2000)));
+        check(vector, await decode(vector, sources));
+      }
+      if (files.every((file) => file.byteLength < 20_000)) {
+        check(
+          vector,
+          await decode(
+            vector,
+            files.map((file) => cutSource(file, () => 1)),
+          ),
+        );
+      }
+    });
+
+    test(`${name}: verify`, async () => {
+      const { vector, files } = load(name);
+      const sources = files.map((file) => memorySource(file));
+      const result = await verifyImage(sources, { digest: true, container: vector.container === true });
+      assert.equal(result.verdict, vector.expect.verdict, JSON.stringify([result.errors, result.warnings]));
+      const { error } = vector.expect;
+      if (error !== undefined) {
+        assert.equal(result.errors[0].code, error.code);
+        assert.equal(result.errors[0].record?.sequence ?? null, error.sequence);
+      } else {
+        assert.deepEqual(
+          result.warnings.map((warning) => warning.code),
+          vector.expect.warnings ?? [],
+        );
+        assert.deepEqual(result.memory, vector.expect.memory);
+        assert.deepEqual(result.tmem, vector.expect.tmem);
+      }
+    });
+  }
+});
+
+// The path of an error names its record the same way everywhere.
+test('paths', () => {
+  assert.equal(recordPath({ sequence: 3, type: 0x10 }), 'record 3 (RAM)');
+});

@@ -1,0 +1,2 @@
+import type { Vector } from './lib/vector.ts';
+export const indexVectors = (): Vector[] => [];
