@@ -24,8 +24,12 @@ MIB = 1 << 20
 GIB = 1 << 30
 U64_MAX = (1 << 64) - 1
 
-EXIT_OK, EXIT_USAGE, EXIT_BROKEN, EXIT_UNSUPPORTED = 0, 2, 10, 11
-UNSUPPORTED_CODES = ("UNSUPPORTED_VERSION", "UNSUPPORTED_FEATURE", "UNSUPPORTED_CODEC", "UNKNOWN_RECORD")
+# errors.md, section 2.
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN, EXIT_UNSUPPORTED, EXIT_STORE = 0, 1, 2, 10, 11, 15
+EXIT_OF_CODE = dict.fromkeys(
+    ("NOT_AN_IMAGE", "UNSUPPORTED_VERSION", "UNSUPPORTED_FEATURE", "UNSUPPORTED_CODEC", "UNKNOWN_RECORD"),
+    EXIT_UNSUPPORTED)
+EXIT_OF_CODE["INTERNAL"] = EXIT_FAILED
 
 
 class StreamError(Exception):
@@ -37,7 +41,9 @@ class StreamError(Exception):
         self.message = message
         self.offset = offset
         self.sequence = sequence
-        self.placed = offset is not None
+
+    def place(self, offset, sequence):
+        self.offset, self.sequence = offset, sequence
 
     def as_object(self):
         return {"code": self.code, "offset": self.offset, "sequence": self.sequence, "message": self.message}
@@ -1339,7 +1345,7 @@ class Preamble:
 
     def __init__(self, data):
         (self.major, self.minor, self.kind, self.byte_order, self.word_bits, self.domain_type, self.machine,
-         self.page_shift, self.direction, self.must_know, self.may_ignore) = struct.unpack_from("<HHBBBBHBBQQ", data, 12)
+         self.page_shift, self.direction, self.must_know, self.may_ignore) = struct.unpack("<HHBBBBHBBQQ", data[12:40])
         self.stream_id = data[40:56]
         self.channels, self.channel = struct.unpack_from("<HH", data, 56)
         self.tag = struct.unpack_from("<I", data, 124)[0]
@@ -1465,7 +1471,7 @@ class Channel:
             if crc(data[:124]) != struct.unpack_from("<I", data, 124)[0]:
                 raise StreamError("PREAMBLE_CHECKSUM", "the preamble's checksum is wrong")
         except StreamError as problem:
-            problem.offset, problem.sequence = 0, None
+            problem.place(self.input.position if problem.code == "TRUNCATED" else 0, None)
             raise
         self.preamble = Preamble(data)
         self.chain = hashlib.sha256(data).digest()
@@ -1477,7 +1483,7 @@ class Channel:
         try:
             self.preamble.check()
         except StreamError as problem:
-            problem.offset, problem.sequence = 0, None
+            problem.place(0, None)
             raise
         self.step = self.record
         return self.record()
@@ -1494,7 +1500,7 @@ class Channel:
         offset = self.input.position
         data = self.input.read(64)
         if len(data) < 64:
-            raise StreamError("TRUNCATED", "the input ends before or inside the footer", offset)
+            raise StreamError("TRUNCATED", "the input ends before or inside the footer", offset + len(data))
         magic, tag, end, root, length, chain = struct.unpack_from("<12sIQQQ16s", data)
         problem = None
         if crc(data[:60]) != struct.unpack_from("<I", data, 60)[0]:
@@ -1525,21 +1531,19 @@ class Channel:
         return None
 
     def record(self):
-        """3.1, 3.2: one record with all its checks."""
+        """3.1, 3.2: one record with all its checks.
+
+        errors.md 3: the offset of an error is that of the record's header, of TRUNCATED the number of bytes there.
+        """
         offset = self.input.position
-        sequence = self.count
         try:
             header = self.input.read(24)
-            if not header:
-                sequence = None
             if len(header) < 24:
-                raise StreamError("TRUNCATED", "the input ends before END is complete" if not header else
-                                  "the input ends inside a header")
+                raise StreamError("TRUNCATED", "the input ends inside a header" if header else
+                                  "the input ends where a record is expected")
             return self.checked_record(header, offset)
         except StreamError as problem:
-            if not problem.placed:
-                problem.offset, problem.sequence = offset, sequence
-                problem.placed = True
+            problem.place(self.input.position if problem.code == "TRUNCATED" else offset, self.count)
             raise
 
     def checked_record(self, header, offset):
@@ -2364,7 +2368,7 @@ class Stream:
             result = None
             for place in self.check_set():
                 result = place
-                raise StreamError("RECORD_FOREIGN", "the files are not the channels of one stream", 0)
+                raise StreamError("CHAIN_VECTOR", "the files are not the channels of one stream", 0)
             waiting.sort(key=lambda found: found.preamble.channel)
             self.results = waiting
             while True:
@@ -2381,12 +2385,8 @@ class Stream:
                     self.check_meeting(meeting[0], record)
                 for place, (result, record) in enumerate(zip(waiting, meeting)):
                     result.release(record, self.content if place == 0 else None)
-            self.check_backs(waiting)
         except StreamError as problem:
             self.blame(result, problem)
-
-    def check_backs(self, waiting):
-        """Nothing is left to compare when all channels have reached their end."""
 
     def check_set(self):
         """14: one file for each channel of one stream; yields a file that does not belong."""
@@ -2528,6 +2528,8 @@ def run_vector(path):
         else:
             message = ""
             found["memory"], found["tmem"] = stream.memory, stream.tmem
+        if "preambles" in expect:
+            found["preambles"] = [by_path[name].heads()["preamble"] for name in files]
         if "warnings" in expect:
             found["warnings"] = [warning["code"] for name in files for warning in by_path[name].warnings]
         if "error" in expect and expect["error"] and stream.error:
@@ -2536,7 +2538,7 @@ def run_vector(path):
             extra = {key: stream.error.get(key) for key in expect["error"] if key not in found["error"]}
             found["error"].update({key: value for key, value in extra.items() if key in ("channel",)})
         out = []
-        differences({key: value for key, value in expect.items()}, found, "expect", out)
+        differences(expect, found, "expect", out)
         if out and message:
             out.append("this reader's error: %s at %s%s" % (stream.error["code"], stream.error["offset"], message))
         return out
@@ -2562,7 +2564,8 @@ def run_vectors(folder):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="tmig_reader.py", description="Reads, checks and prints Transmigrate streams.")
+    parser = argparse.ArgumentParser(prog="tmig_reader.py",
+                                     description="Reads, checks and prints Transmigrate streams.")
     parser.add_argument("files", nargs="*", metavar="FILE", help="a stream, or the channels of one stream in any order")
     parser.add_argument("--text", action="store_true", help="print for people instead of JSON")
     parser.add_argument("--container", action="store_true", help="accept bytes after the footer (13.4)")
@@ -2585,11 +2588,11 @@ def main(arguments=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_OK
     except OSError as problem:
-        print("tmig_reader.py: %s" % problem, file=sys.stderr)
-        return EXIT_USAGE
+        print("tmig_reader.py: READ_FAILED: %s" % problem, file=sys.stderr)
+        return EXIT_STORE
     if stream.error is None:
         return EXIT_OK
-    return EXIT_UNSUPPORTED if stream.error["code"] in UNSUPPORTED_CODES else EXIT_BROKEN
+    return EXIT_OF_CODE.get(stream.error["code"], EXIT_BROKEN)
 
 
 if __name__ == "__main__":

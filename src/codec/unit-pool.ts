@@ -44,6 +44,18 @@ export class UnitPool {
     }
   }
 
+  static readonly #shared = new Map<number, UnitPool>();
+
+  /**
+   * The pool of this process with so many threads, for all writers together: to start a thread costs as much as to
+   * compress 20 MiB. Its threads do not keep the process alive. Never to be closed.
+   */
+  static shared(threads: number): UnitPool {
+    let pool = UnitPool.#shared.get(threads);
+    if (pool === undefined) UnitPool.#shared.set(threads, (pool = new UnitPool(threads)));
+    return pool;
+  }
+
   /** How many jobs keep all threads busy. */
   get width(): number {
     return Math.max(1, this.#threads.length);
@@ -82,6 +94,8 @@ export class UnitPool {
   }
 
   #failed(thread: number, error: Error): void {
+    // A pool with a thread that died is not given out again.
+    for (const [threads, pool] of UnitPool.#shared) if (pool === this) UnitPool.#shared.delete(threads);
     for (const [id, waiting] of this.#waiting) {
       if (waiting.thread !== thread) continue;
       this.#waiting.delete(id);

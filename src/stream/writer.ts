@@ -83,7 +83,7 @@ export class StreamWriter {
     this.#codec = options.codec ?? CODEC.raw;
     this.#level = options.level;
     this.#sealInterval = Math.min(options.sealInterval ?? LIMITS.sealInterval, LIMITS.sealInterval);
-    this.#pool = new UnitPool(this.#codec === CODEC.raw ? 0 : (options.threads ?? 0));
+    this.#pool = UnitPool.shared(this.#codec === CODEC.raw ? 0 : (options.threads ?? 0));
     this.#chain = new Chain(preambleBytes);
     this.#order = new OrderRules(this.preamble);
     if (isIndexed(this.preamble)) this.#index = new IndexBuilder();
@@ -289,14 +289,7 @@ export class StreamWriter {
       this.#counts.records = this.#sequence;
       await this.#record(TYPE.end, control.encodeEnd(this.#counts, chains ?? [this.#chain.value]));
       if (this.#index !== undefined) await this.#writeFooter(endOffset);
-      await this.#pool.close();
     });
-  }
-
-  /** Gives up: ends the threads. What went out is not a whole stream. */
-  async abort(): Promise<void> {
-    this.#failure ??= new RangeError('the stream was given up');
-    await this.#pool.close();
   }
 
   async #writeFooter(endOffset: number): Promise<void> {
@@ -320,7 +313,6 @@ export class StreamWriter {
       return await step();
     } catch (error) {
       this.#failure ??= asError(error);
-      await this.#pool.close();
       throw this.#failure;
     }
   }
@@ -389,13 +381,13 @@ export class StreamWriter {
     // A failure is met where the batch is written; until then it is not unhandled.
     result.catch(() => undefined);
     this.#pending.push({ packer, plan: job.plan, result });
-    if (!this.#pool.hasThreads || this.#pending.length > 2 * this.#pool.width) await this.#writeOldest();
+    if (!this.#pool.hasThreads || this.#pending.length > this.#pool.width + 1) await this.#writeOldest();
   }
 
   async #freePacker(): Promise<RamPacker> {
     const idle = this.#idle.pop();
     if (idle !== undefined) return idle;
-    if (this.#packers < 2 * this.#pool.width + 3) {
+    if (this.#packers < this.#pool.width + 3) {
       this.#packers++;
       return new RamPacker(this.preamble.pageSize, this.#codec !== CODEC.raw, this.#pool.hasThreads);
     }
