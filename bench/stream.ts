@@ -223,9 +223,9 @@ if (values.memory) {
   for (const role of ['writer', 'decoder']) {
     const [small, large] = [1, 16].map((gib) => peak(role, gib));
     ratios.push(
-      { name: `${role}: MiB beyond its input at 1 GiB`, value: small!, atMost: 64 },
-      { name: `${role}: MiB beyond its input at 16 GiB`, value: large!, atMost: 64 },
-      { name: `${role}: memory at 16 GiB / at 1 GiB`, value: large! / small!, atMost: 1.25 },
+      { name: `${role}: MiB beyond its input at 1 GiB`, value: small, atMost: 64 },
+      { name: `${role}: MiB beyond its input at 16 GiB`, value: large, atMost: 64 },
+      { name: `${role}: memory at 16 GiB / at 1 GiB`, value: large / small, atMost: 1.25 },
     );
   }
 }
@@ -253,13 +253,12 @@ if (values.json) {
 } else {
   console.log(`${mib} MiB of memory (${Math.round(nonZero.byteLength / MIB)} MiB not zero), medians of ${runs} runs`);
   for (const { name, wall, cpu } of results.values()) {
-    const rate = Math.round(mib / wall);
-    console.log(
-      `  ${name.padEnd(26)} ${wall.toFixed(3)} s wall  ${cpu.toFixed(3)} s CPU  ${String(rate).padStart(6)} guest MiB/s`,
-    );
+    const rate = String(Math.round(mib / wall)).padStart(6);
+    const seconds = `${wall.toFixed(3)} s wall  ${cpu.toFixed(3)} s CPU`;
+    console.log(`  ${name.padEnd(24)} ${seconds}  ${rate} guest MiB/s`);
   }
   for (const { name, value, atLeast, atMost } of ratios) {
-    const wanted = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
+    const wanted = atLeast === undefined ? `at most ${String(atMost)}` : `at least ${atLeast}`;
     const mark = missed.some((ratio) => ratio.name === name) ? 'MISSED' : 'ok';
     console.log(`  ${name.padEnd(40)} ${value.toFixed(4).padStart(9)}  (${wanted}) ${mark}`);
   }

@@ -1,6 +1,6 @@
 /**
- * A record of one's own (spec/stream.md 12): a thermometer that must travel with its machine. Nobody has to register it:
- * a DICTIONARY record gives it a name and a layout, so that an `inspect` that never heard of it prints its fields.
+ * A record of one's own (spec/stream.md 12): a thermometer that must travel with its machine. Nobody has to register
+ * it: a DICTIONARY record gives it a name and a layout, so that an `inspect` that never heard of it prints its fields.
  */
 import {
   inspectImage,

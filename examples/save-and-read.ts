@@ -29,5 +29,5 @@ await sink.commit(); // Only now is there a file of this name, and it is whole.
 const source = await openFileSource(path);
 const image = await IndexedImage.open(source.random!);
 const page = new Uint8Array(4096);
-console.log(`page 1 is ${await image.readPage(1, page)}, its first byte 0x${page[0]!.toString(16)}`);
+console.log(`page 1 is ${await image.readPage(1, page)}, its first byte 0x${page[0].toString(16)}`);
 await source.close();

@@ -1838,17 +1838,17 @@ class Channel:
         extent_count, unit_count, pages, head = struct.unpack_from("<4I", body)
         if head % 8 or head < 24 or head > len(body):
             fail_length("a head of %d bytes" % head)
-        if crc(body[:head - 4]) != struct.unpack_from("<I", body, head - 4)[0]:
+        if crc(body[:16] + bytes(4) + body[20:head]) != struct.unpack_from("<I", body, 16)[0]:
             raise StreamError("HEAD_CHECKSUM", "the head's checksum is wrong")
         check_count(extent_count, 1, 16384, "extents")
         check_count(unit_count, 0, 65536, "units")
         check_count(pages, 1, 65536, "pages")
-        if 16 + 16 * extent_count + 16 * unit_count + 8 > head:
+        if 24 + 16 * extent_count + 16 * unit_count > head:
             fail_length("the head is too short for its extents and units")
         extents, data_pages = self.ram_extents(body, extent_count, pages)
-        at = 16 + 16 * extent_count
+        at = 24 + 16 * extent_count
         bitmap_size = (data_pages + 63) // 64 * 8
-        if head != at + bitmap_size + 16 * unit_count + 8:
+        if head != at + bitmap_size + 16 * unit_count:
             fail_length("the head's length does not suit its fields")
         bitmap = body[at:at + bitmap_size]
         at += bitmap_size
@@ -1870,7 +1870,7 @@ class Channel:
         """7.1: returns (first pfn, pages, class) of each extent, and how many pages have data."""
         extents = []
         data_pages = total = after = 0
-        for at in range(16, 16 + 16 * count, 16):
+        for at in range(24, 24 + 16 * count, 16):
             first, size, kind = struct.unpack_from("<QIB", body, at)
             if size < 1:
                 fail_field("an extent without pages")

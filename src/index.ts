@@ -1,6 +1,6 @@
 /**
- * The public API of Transmigrate. Everything exported here is documented where it is defined, and stays; everything else
- * may change.
+ * The public API of Transmigrate. Everything exported here is documented where it is defined, and stays; everything
+ * else may change.
  */
 export {
   ERRORS,

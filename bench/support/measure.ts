@@ -21,7 +21,7 @@ export interface Case {
 export function median(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 /**
@@ -54,5 +54,5 @@ export function command(line: string): number {
   const { status, stderr } = spawnSync('bash', ['-c', `TIMEFORMAT='%U %S'; time ${line}`], { encoding: 'utf8' });
   if (status !== 0) throw new Error(`${line}: ${stderr}`);
   const [user, system] = stderr.trim().split('\n').at(-1)!.split(' ').map(Number);
-  return user! + system!;
+  return user + system;
 }

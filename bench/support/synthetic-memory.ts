@@ -16,7 +16,7 @@ export function syntheticMemory(bytes: number): Uint8Array {
   for (let page = 0; page < pages;) {
     let kind = generator.below(3);
     while (left[kind] === 0) kind = (kind + 1) % 3;
-    const run = Math.min(1 + generator.below(64), left[kind]!);
+    const run = Math.min(1 + generator.below(64), left[kind]);
     const target = memory.subarray(page * PAGE, (page + run) * PAGE);
     if (kind === 1) {
       const from = generator.below(text.byteLength - target.byteLength);
@@ -24,7 +24,7 @@ export function syntheticMemory(bytes: number): Uint8Array {
     } else if (kind === 2) {
       noise.fill(target);
     }
-    left[kind]! -= run;
+    left[kind] -= run;
     page += run;
   }
   return memory;
@@ -41,7 +41,7 @@ function textLike(bytes: number, generator: Random): Uint8Array {
   let at = 0;
   while (at < bytes) {
     const rank = Math.floor(words.length ** (generator.below(1 << 20) / (1 << 20))) - 1;
-    at += text.write(words[rank]!, at, 'latin1');
+    at += text.write(words[rank], at, 'latin1');
     text[at++] = generator.below(12) === 0 ? 10 : 32;
   }
   return new Uint8Array(text.buffer, text.byteOffset, bytes);

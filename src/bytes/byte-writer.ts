@@ -21,29 +21,34 @@ export class ByteWriter {
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#room(1), checked(value, 0xff));
+    const at = this.#room(1);
+    this.#view.setUint8(at, checked(value, 0xff));
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#room(2), checked(value, 0xffff), true);
+    const at = this.#room(2);
+    this.#view.setUint16(at, checked(value, 0xffff), true);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#room(4), checked(value, 0xffff_ffff), true);
+    const at = this.#room(4);
+    this.#view.setUint32(at, checked(value, 0xffff_ffff), true);
     return this;
   }
 
   u64(value: bigint | number): this {
     const wide = BigInt(value);
     if (wide < 0n || wide > 0xffff_ffff_ffff_ffffn) throw new RangeError(`${wide} is not a u64`);
-    this.#view.setBigUint64(this.#room(8), wide, true);
+    const at = this.#room(8);
+    this.#view.setBigUint64(at, wide, true);
     return this;
   }
 
   bytes(value: Uint8Array): this {
-    this.#bytes.set(value, this.#room(value.byteLength));
+    const at = this.#room(value.byteLength);
+    this.#bytes.set(value, at);
     return this;
   }
 
@@ -65,6 +70,7 @@ export class ByteWriter {
     return this.#bytes.subarray(0, this.#at);
   }
 
+  /** Where the next `length` bytes go. To be asked before the buffer is: it may be another afterwards. */
   #room(length: number): number {
     const at = this.#at;
     const need = at + length;

@@ -52,8 +52,8 @@ function reasonOf(error: unknown): string {
 }
 
 /**
- * Gives back at once what zlib allocated for its answer. Left to the collector, up to 64 MiB of such buffers wait in each
- * thread before it looks at them. A small answer may lie in the pool that all Buffers share: that is left alone.
+ * Gives back at once what zlib allocated for its answer. Left to the collector, up to 64 MiB of such buffers wait in
+ * each thread before it looks at them. A small answer may lie in the pool that all Buffers share: that is left alone.
  */
 function release(answer: Uint8Array): void {
   const { buffer } = answer;
@@ -187,7 +187,9 @@ export interface Thread {
   stop(): Promise<void>;
 }
 
-/** Starts a thread from a module that calls {@link serveThread}. It does not keep the process alive while it is idle. */
+/**
+ * Starts a thread from a module that calls {@link serveThread}. It does not keep the process alive while it is idle.
+ */
 export function startThread(
   entry: URL,
   onMessage: (message: unknown) => void,

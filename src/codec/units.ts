@@ -1,6 +1,6 @@
 /**
- * Storing the compression units of a batch (spec/stream.md 7.3): what a thread of the pool does, and what a writer without threads does
- * itself.
+ * Storing the compression units of a batch (spec/stream.md 7.3): what a thread of the pool does, and what a writer
+ * without threads does itself.
  */
 import { CODEC, encodeInto, type CodecId } from './codec.ts';
 import { crc32 } from './platform.ts';

@@ -34,8 +34,8 @@ interface Place {
 }
 
 /**
- * Gathers, in one pass over the records, where the last version of everything is; then reads those versions in the order
- * of the digest. It keeps a few numbers an extent and 48 bytes a tmem page, and no content.
+ * Gathers, in one pass over the records, where the last version of everything is; then reads those versions in the
+ * order of the digest. It keeps a few numbers an extent and 48 bytes a tmem page, and no content.
  */
 export class ContentDigest {
   readonly #memory = new ExtentLog();

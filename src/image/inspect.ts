@@ -11,8 +11,8 @@ export interface InspectOptions extends Work {
 }
 
 /**
- * Says what an image is. An image with an index is not read whole: its heads, small records and index are. What is wrong
- * with the image is in the result's `error`, with all that could be read before it.
+ * Says what an image is. An image with an index is not read whole: its heads, small records and index are. What is
+ * wrong with the image is in the result's `error`, with all that could be read before it.
  * @throws READ_FAILED, CANCELLED
  */
 export async function inspectImage(source: ByteSource, options: InspectOptions = {}): Promise<Inspection> {

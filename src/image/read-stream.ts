@@ -58,9 +58,10 @@ export async function* readChannels(
 ): AsyncGenerator<ChannelRecord> {
   if (sources.length === 1) {
     for await (const decoded of readStream(sources[0], decoders[0], work)) {
-      if (decoded.header.sequence === 1) checkChannels([decoders[0].preamble!]);
       yield { ...decoded, source: 0, applies: true };
     }
+    // What is wrong with the channel itself comes first: it may be one of several, and the others missing.
+    checkChannels([decoders[0].preamble!]);
     return;
   }
   const readers = sources.map((source, i) => readStream(source, decoders[i], work));

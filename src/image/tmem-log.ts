@@ -16,8 +16,8 @@ const ENTRY = 9;
 const GONE = 0xffff_ffff;
 
 /**
- * Remembers every handle that a stream names, in order, and says at the end which pages are there (stream 10.3.3, 10.4).
- * 40 bytes a page, in one typed array.
+ * Remembers every handle that a stream names, in order, and says at the end which pages are there (stream 10.3.3,
+ * 10.4). 40 bytes a page, in one typed array.
  */
 export class TmemLog {
   #rows = new Uint32Array(WIDTH * 256);

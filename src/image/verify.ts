@@ -43,8 +43,8 @@ export interface VerifyOptions extends Work {
 }
 
 /**
- * Reads all of an image and says whether it is sound. Whatever is wrong with the image is in the result; what is thrown is
- * about reading it (READ_FAILED, CANCELLED).
+ * Reads all of an image and says whether it is sound. Whatever is wrong with the image is in the result; what is
+ * thrown is about reading it (READ_FAILED, CANCELLED).
  * @param sources the channels of one stream, in any order: mostly one. They stay open.
  */
 export async function verifyImage(sources: readonly ByteSource[], options: VerifyOptions = {}): Promise<Verification> {

@@ -5,8 +5,8 @@ import { TransmigrateError } from '../errors.ts';
 
 /**
  * Writes a file that is whole or absent (house rule 5): the bytes go to a hidden file beside it, mode 0600, which takes
- * the name only after {@link commit} has synced it. {@link abort} removes it; a process that is killed leaves a file whose
- * name ends in `.partial`, never one that looks whole.
+ * the name only after {@link commit} has synced it. {@link abort} removes it; a process that is killed leaves a file
+ * whose name ends in `.partial`, never one that looks whole.
  */
 export class FileSink implements ByteSink {
   readonly path: string;

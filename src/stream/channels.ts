@@ -14,8 +14,8 @@ export function isMeeting({ header, record }: Pick<DecodedRecord, 'header' | 're
 }
 
 /**
- * What makes several channels one stream (stream 14): each channel says when it reaches a meeting, and goes on only when
- * {@link arrive} has let it. It knows nothing of where the bytes come from.
+ * What makes several channels one stream (stream 14): each channel says when it reaches a meeting, and goes on only
+ * when {@link arrive} has let it. It knows nothing of where the bytes come from.
  */
 export class Meeting {
   readonly #channels: number;

@@ -91,7 +91,9 @@ export class StreamDecoder {
     this.#options = options;
   }
 
-  /** What the preamble says; undefined until it came. Of a stream that will be refused: as far as this version can tell. */
+  /**
+   * What the preamble says; undefined until it came. Of a stream that will be refused: as far as this version can tell.
+   */
   get preamble(): Preamble | undefined {
     return this.#preamble;
   }
@@ -132,15 +134,17 @@ export class StreamDecoder {
   }
 
   /**
-   * Gives more bytes. They are borrowed: records that {@link read} returns may be views into them, so they must not change
-   * before `read` has returned undefined.
+   * Gives more bytes. They are borrowed: records that {@link read} returns may be views into them, so they must not
+   * change before `read` has returned undefined.
    */
   feed(bytes: Uint8Array): void {
     if (this.#input.byteLength > 0) throw new RangeError('read() until it returns undefined before more is fed');
     this.#input = bytes;
   }
 
-  /** The next record, or undefined when more bytes are needed or the stream is whole. It is valid until the next call. */
+  /**
+   * The next record, or undefined when more bytes are needed or the stream is whole. It is valid until the next call.
+   */
   read(): DecodedRecord | undefined {
     for (;;) {
       switch (this.#phase) {
@@ -395,6 +399,10 @@ export class StreamDecoder {
         this.#addDevice(header, record.device, contentOf(record, this.scratch, where));
         break;
       }
+      case 'ORIGIN':
+        // Whoever does not need it skips it, but it is checked (stream 11).
+        contentOf(record, this.scratch, { offset: header.offset, path: recordPath(header), section: '11' });
+        break;
       case 'TMEM_PAGES':
         if (!record.pool.ephemeral) this.#counts.tmemPages += record.count;
         break;

@@ -23,9 +23,9 @@ const KEPT_UNITS = 16;
 export type PageState = 'data' | 'zero' | 'absent';
 
 /**
- * Random access to an image through its index (stream 13.5). Everything read is checked by checksums on the way: header,
- * head and unit of a page, the whole record otherwise. Memory is bounded, whatever the image's size; the index itself is
- * read in segments as they are needed.
+ * Random access to an image through its index (stream 13.5). Everything read is checked by checksums on the way:
+ * header, head and unit of a page, the whole record otherwise. Memory is bounded, whatever the image's size; the
+ * index itself is read in segments as they are needed.
  */
 export class IndexedImage {
   readonly preamble: Preamble;
@@ -43,8 +43,8 @@ export class IndexedImage {
   }
 
   /**
-   * @throws NOT_INDEXED when the image has no index; FOOTER, TRUNCATED, UNSUPPORTED_VERSION and other errors of a damaged or
-   * foreign image; what `access` throws.
+   * @throws NOT_INDEXED when the image has no index; FOOTER, TRUNCATED, UNSUPPORTED_VERSION and other errors of a
+   * damaged or foreign image; what `access` throws.
    */
   static async open(access: RandomAccess): Promise<IndexedImage> {
     const first = new Uint8Array(PREAMBLE_BYTES);

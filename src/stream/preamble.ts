@@ -203,7 +203,8 @@ export function refusalOf(raw: RawPreamble): TransmigrateError | undefined {
 
 /**
  * All fields of a preamble.
- * @param lenient take the nearest meaning for values that this version does not know: for showing what a refused image says.
+ * @param lenient take the nearest meaning for values that this version does not know: for showing what a refused
+ * image says.
  * @throws FIELD_VALUE (stream 2.1), unless lenient.
  */
 export function decodePreamble(raw: RawPreamble, lenient = false): Preamble {

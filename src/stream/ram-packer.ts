@@ -5,7 +5,15 @@ import { crc32, isZeroRange } from '../codec/platform.ts';
 import { PLAN_STRIDE, RESULT_STRIDE, type UnitJob } from '../codec/units.ts';
 import { LIMITS } from './limits.ts';
 import { HEADER_BYTES, paddingOf } from './record-header.ts';
-import { bitmapBytes, EXTENT_BYTES, hasData, RAM_FIXED_BYTES, ramHeadBytes, UNIT_BYTES } from './records/ram.ts';
+import {
+  bitmapBytes,
+  EXTENT_BYTES,
+  hasData,
+  RAM_FIXED_BYTES,
+  ramHeadBytes,
+  ramHeadChecksum,
+  UNIT_BYTES,
+} from './records/ram.ts';
 
 /** Original bytes that a writer puts into one batch: large enough for the codecs, small enough to be read whole. */
 export const BATCH_BYTES = 1024 * 1024;
@@ -242,7 +250,7 @@ export class RamPacker {
       view.setUint8(at + 10, result[unit * RESULT_STRIDE + 1]);
       stored += result[unit * RESULT_STRIDE];
     }
-    view.setUint32(headLength - 4, crc32(head.subarray(0, headLength - 4)), true);
+    view.setUint32(16, ramHeadChecksum(head), true);
     const length = headLength + stored;
     const padding = paddingOf(length);
     this.#record.fill(0, FRONT + stored, FRONT + stored + padding);

@@ -16,8 +16,8 @@ export interface FetchedRecord {
 }
 
 /**
- * Fetches records of an image at any place (stream 13): every read is checked by the record's own checksums, so an index
- * that lies is found out.
+ * Fetches records of an image at any place (stream 13): every read is checked by the record's own checksums, so an
+ * index that lies is found out.
  */
 export class RecordStore {
   readonly #access: RandomAccess;
@@ -102,7 +102,10 @@ export class RecordStore {
     return new RamBatch(head, header.length, pageSize, { offset, path: recordPath(header), section: '7' });
   }
 
-  /** A whole record. Kept for a while: the body must not be changed. @throws BODY_CHECKSUM beside those of {@link header} */
+  /**
+   * A whole record. Kept for a while: the body must not be changed. @throws BODY_CHECKSUM beside those of {@link
+   * header}
+   */
   async fetch(offset: number): Promise<FetchedRecord> {
     const kept = this.#kept.get(offset);
     if (kept !== undefined) {

@@ -33,6 +33,9 @@ export interface WriterOptions {
   readonly sealInterval?: number;
 }
 
+/** Records before which no SEAL is put in: they come directly after one, or after END. */
+const UNSEALED: ReadonlySet<number> = new Set([TYPE.seal, TYPE.barrier, TYPE.checkpoint, TYPE.end, TYPE.indexRoot]);
+
 /** A packer that is filled, and what its units became. */
 interface Pending {
   readonly packer: RamPacker;
@@ -43,9 +46,9 @@ interface Pending {
 /**
  * Writes one channel of a stream, in order, to a sink that it never asks to seek (stream 3 to 13).
  *
- * Every method resolves when the record is on its way; backpressure is the sink's. Input bytes are copied before a method
- * resolves. Memory is bounded: a few batches of 1 MiB, one index segment. The writer checks its own records with the
- * reader's code, so a call out of order rejects with the TransmigrateError that a reader would throw.
+ * Every method resolves when the record is on its way; backpressure is the sink's. Input bytes are copied before a
+ * method resolves. Memory is bounded: a few batches of 1 MiB, one index segment. The writer checks its own records
+ * with the reader's code, so a call out of order rejects with the TransmigrateError that a reader would throw.
  * After an error nothing more can be written, and what went out does not end like a whole stream.
  */
 export class StreamWriter {
@@ -119,8 +122,8 @@ export class StreamWriter {
   }
 
   /**
-   * Guest memory with content: `pages` pages from `firstPfn` on, read from `source` at byte `at`. Zero pages are found and
-   * cost a bit. Resolves when the bytes are copied: the guest may change them.
+   * Guest memory with content: `pages` pages from `firstPfn` on, read from `source` at byte `at`. Zero pages are
+   * found and cost a bit. Resolves when the bytes are copied: the guest may change them.
    */
   async ram(firstPfn: number, pages: number, source: Uint8Array, at = 0, pageClass = 0): Promise<void> {
     assertClass(pageClass, true);
@@ -275,7 +278,8 @@ export class StreamWriter {
   }
 
   /**
-   * Ends the stream: END, then index and footer where the preamble says so. Resolves when the sink has taken everything.
+   * Ends the stream: END, then index and footer where the preamble says so. Resolves when the sink has taken
+   * everything.
    * @param chains of all channels, directly after their BARRIER; not given with one channel.
    */
   async end(chains?: readonly Uint8Array[]): Promise<void> {
@@ -419,7 +423,7 @@ export class StreamWriter {
 
   /** Writes a record and checks it as a reader would. */
   async #record(type: number, body: Uint8Array): Promise<StreamRecord> {
-    if (type !== TYPE.seal && type !== TYPE.barrier && type !== TYPE.checkpoint && type !== TYPE.end) {
+    if (!UNSEALED.has(type)) {
       await this.#sealFor(recordBytes(body.byteLength));
     }
     const record = new Uint8Array(recordBytes(body.byteLength));

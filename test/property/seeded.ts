@@ -2,7 +2,7 @@
 import { relative } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -17,7 +17,8 @@ function fromEnvironment(name: string): number | undefined {
 /**
  * A test that `predicate` throws for no value of `arbitrary`.
  *
- * FC_SEED fixes the seed, FC_PATH goes straight to the case that a failure named, FC_RUNS sets how many cases are tried.
+ * FC_SEED fixes the seed, FC_PATH goes straight to the case that a failure named, FC_RUNS sets how many cases are
+ * tried.
  * @param runs how many cases are tried when FC_RUNS does not say.
  */
 export function property<T>(

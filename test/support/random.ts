@@ -2,8 +2,8 @@
 export interface Random {
   /** An integer from 0 to `end` - 1. */
   below(end: number): number;
-  /** Fills with random bytes. */
-  fill(bytes: Uint8Array): Uint8Array;
+  /** Fills with random bytes, and returns the same. */
+  scramble(bytes: Uint8Array): Uint8Array;
   pick<T>(items: readonly T[]): T;
 }
 
@@ -25,7 +25,7 @@ export function random(seed: string): Random {
   for (let i = 0; i < 12; i++) next();
   return {
     below: (end) => Math.floor((next() / 2 ** 32) * end),
-    fill: (bytes) => {
+    scramble: (bytes) => {
       for (let i = 0; i < bytes.length; i++) bytes[i] = next();
       return bytes;
     },

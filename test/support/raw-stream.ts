@@ -148,11 +148,11 @@ export function ramHead(body: Uint8Array): RamHead | undefined {
   const extents = view.getUint32(0, true);
   const unitCount = view.getUint32(4, true);
   const headLength = view.getUint32(12, true);
-  const bitmap = 16 + 16 * extents;
-  if (headLength < 24 || headLength > body.byteLength || bitmap > headLength - 8) return undefined;
+  const bitmap = 24 + 16 * extents;
+  if (headLength < 24 || headLength > body.byteLength || bitmap > headLength) return undefined;
   let dataPages = 0;
   let absentPages = 0;
-  for (let at = 16; at < bitmap; at += 16) {
+  for (let at = 24; at < bitmap; at += 16) {
     const pages = view.getUint32(at + 8, true);
     if (body[at + 12] < 0x80) dataPages += pages;
     else absentPages += pages;
@@ -166,7 +166,7 @@ function repairHeads(body: Uint8Array): void {
   if (head === undefined) return;
   const view = viewOf(body);
   const { units, unitCount, headLength } = head;
-  if (units + 16 * unitCount + 8 <= headLength) {
+  if (units + 16 * unitCount <= headLength) {
     let at = headLength;
     for (let unit = 0; unit < unitCount; unit++) {
       const stored = view.getUint32(units + 16 * unit, true);
@@ -175,7 +175,8 @@ function repairHeads(body: Uint8Array): void {
       at += stored;
     }
   }
-  view.setUint32(headLength - 4, crc32(body.subarray(0, headLength - 4)), true);
+  view.setUint32(16, 0, true);
+  view.setUint32(16, crc32(body.subarray(0, headLength)), true);
 }
 
 function repairCounts(end: Uint8Array, before: readonly RawRecord[]): void {

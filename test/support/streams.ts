@@ -56,7 +56,7 @@ export function somePages(pages: number, seed: string): Uint8Array {
     const at = bytes.subarray(page * PAGE, (page + 1) * PAGE);
     const kind = generator.below(4);
     if (kind === 1) at.fill(1 + generator.below(255));
-    else if (kind >= 2) generator.fill(kind === 2 ? at : at.subarray(0, PAGE / 2));
+    else if (kind >= 2) generator.scramble(kind === 2 ? at : at.subarray(0, PAGE / 2));
   }
   return bytes;
 }

@@ -24,8 +24,8 @@ export function coverageProblems(vectors: Vector[]): string[] {
 
 /** How many vectors of each kind there are by requirement, as a Markdown table. */
 export function coverageTable(vectors: Vector[]): string {
-  const names = [...new Set(vectors.flatMap((vector) => vector.requirements))].sort(
-    (left, right) => (left[0] === right[0] ? Number(left.slice(1)) - Number(right.slice(1)) : left < right ? -1 : 1),
+  const names = [...new Set(vectors.flatMap((vector) => vector.requirements))].sort((left, right) =>
+    left[0] === right[0] ? Number(left.slice(1)) - Number(right.slice(1)) : left < right ? -1 : 1,
   );
   const rows = names.map((name) => {
     const about = vectors.filter((vector) => vector.requirements.includes(name));

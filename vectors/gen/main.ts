@@ -54,7 +54,7 @@ function filesOf(vector: Vector): Map<string, Buffer> {
   const { name, files, title, requirements, section, container, expect } = vector;
   const out = new Map<string, Buffer>();
   const names = files.map((_, channel) => (files.length === 1 ? `${name}.tmig` : `${name}.ch${channel}.tmig`));
-  files.forEach((bytes, channel) => out.set(names[channel]!, bytes));
+  files.forEach((bytes, channel) => out.set(names[channel], bytes));
   const json = pretty({ title, requirements, section, files: names, container, expect });
   out.set(`${name}.json`, Buffer.from(`${json}\n`));
   return out;

@@ -1,6 +1,6 @@
 // Section 2: the preamble, and what transport does to its magic.
 import { cat, text, utf8, zeros } from './lib/bytes.ts';
-import { Channel } from './lib/channel.ts';
+import type { Channel } from './lib/channel.ts';
 import type { PreambleFields } from './lib/channel.ts';
 import { raw } from './lib/content.ts';
 import { ram } from './lib/ram.ts';
@@ -22,9 +22,16 @@ const nothing = (): void => {};
 function sources(): Vector[] {
   const list: [string, string, Partial<PreambleFields>][] = [
     ['preamble-plain', 'A save image of a little-endian 64-bit machine.', {}],
-    ['preamble-big-endian-32', 'A big-endian 32-bit source: the stream itself stays little-endian.', {
-      byteOrder: 2, wordBits: 32, machine: 20, domainType: 2,
-    }],
+    [
+      'preamble-big-endian-32',
+      'A big-endian 32-bit source: the stream itself stays little-endian.',
+      {
+        byteOrder: 2,
+        wordBits: 32,
+        machine: 20,
+        domainType: 2,
+      },
+    ],
     ['preamble-big-endian-64', 'A big-endian 64-bit source (PPC64).', { byteOrder: 2, machine: 21, domainType: 2 }],
     ['preamble-386', 'A 32-bit source with machine type 386.', { wordBits: 32, machine: 3, domainType: 5 }],
     ['preamble-aarch64', 'Machine type AArch64, domain type PVH.', { machine: 183, domainType: 3 }],
@@ -55,9 +62,14 @@ function fieldValues(): Vector[] {
     ['preamble-direction-2', 'Direction 2 is not in the table.', { direction: 2 }],
     ['preamble-channels-0', 'No channels.', { channels: 0 }],
     ['preamble-channels-17', 'More channels than 16.', { channels: 17 }],
-    ['preamble-channel-not-below', 'The channel number is not below the number of channels.', {
-      channels: 1, channel: 1,
-    }],
+    [
+      'preamble-channel-not-below',
+      'The channel number is not below the number of channels.',
+      {
+        channels: 1,
+        channel: 1,
+      },
+    ],
     ['preamble-indexed-two-channels', 'INDEXED with two channels.', { channels: 2, mayIgnore: 1n, kind: 2 }],
     ['preamble-indexed-back', 'INDEXED in direction back.', { direction: 1, mayIgnore: 1n, kind: 2 }],
   ];
@@ -91,7 +103,7 @@ function replaced(bytes: Buffer, from: number[], to: number[]): Buffer {
 
 function flip(bytes: Buffer, place: number, mask: number): Buffer {
   const out = Buffer.from(bytes);
-  out[place] = out[place]! ^ mask;
+  out[place] = out[place] ^ mask;
   return out;
 }
 
@@ -101,49 +113,120 @@ const lf = 0x0a;
 function transport(): Vector[] {
   return [
     broken('magic-crlf-to-lf', 'A copy in text mode made LF of CR LF.', 'TEXT_MODE_DAMAGE', '2.2', (whole) =>
-      replaced(whole, [cr, lf], [lf])),
+      replaced(whole, [cr, lf], [lf]),
+    ),
     broken('magic-lf-to-crlf', 'A copy in text mode made CR LF of LF.', 'TEXT_MODE_DAMAGE', '2.2', (whole) =>
-      replaced(whole, [lf], [cr, lf])),
+      replaced(whole, [lf], [cr, lf]),
+    ),
     broken('magic-cr-to-lf', 'A copy in text mode made LF of CR.', 'TEXT_MODE_DAMAGE', '2.2', (whole) =>
-      replaced(whole, [cr], [lf])),
+      replaced(whole, [cr], [lf]),
+    ),
     broken('magic-nul-stripped', 'A copy left out the NULs.', 'TEXT_MODE_DAMAGE', '2.2', (whole) =>
-      replaced(whole, [0], [])),
-    broken('magic-latin1-to-utf8', 'A copy took the image for Latin-1 and made UTF-8 of it.', 'TEXT_MODE_DAMAGE',
-      '2.2', (whole) => utf8(whole.toString('latin1'))),
+      replaced(whole, [0], []),
+    ),
+    broken(
+      'magic-latin1-to-utf8',
+      'A copy took the image for Latin-1 and made UTF-8 of it.',
+      'TEXT_MODE_DAMAGE',
+      '2.2',
+      (whole) => utf8(whole.toString('latin1')),
+    ),
     broken('magic-last-byte', 'The last byte of the magic is 7F.', 'TEXT_MODE_DAMAGE', '2.2', (whole) =>
-      flip(whole, 11, 0x80)),
-    broken('magic-short-and-text', 'Seven bytes, of which the last is a converted line end.', 'TEXT_MODE_DAMAGE',
-      '2.2', (whole) => replaced(whole, [cr, lf], [lf]).subarray(0, 7)),
-    broken('magic-seven-bit', 'A channel that is not 8-bit clean took the top bits.', 'SEVEN_BIT_DAMAGE', '2.2',
-      (whole) => Buffer.from(whole.map((byte) => byte & 0x7f))),
-    broken('magic-ctrl-z', 'A copy in text mode stopped at the byte 1A.', 'TRUNCATED', '2.2', (whole) =>
-      whole.subarray(0, 8), 'S1 S6'),
+      flip(whole, 11, 0x80),
+    ),
+    broken(
+      'magic-short-and-text',
+      'Seven bytes, of which the last is a converted line end.',
+      'TEXT_MODE_DAMAGE',
+      '2.2',
+      (whole) => replaced(whole, [cr, lf], [lf]).subarray(0, 7),
+    ),
+    broken(
+      'magic-seven-bit',
+      'A channel that is not 8-bit clean took the top bits.',
+      'SEVEN_BIT_DAMAGE',
+      '2.2',
+      (whole) => Buffer.from(whole.map((byte) => byte & 0x7f)),
+    ),
+    broken(
+      'magic-ctrl-z',
+      'A copy in text mode stopped at the byte 1A.',
+      'TRUNCATED',
+      '2.2',
+      (whole) => whole.subarray(0, 8),
+      'S1 S6',
+    ),
     broken('magic-letter-flipped', 'A bit of the letters of the magic is flipped.', 'NOT_AN_IMAGE', '2.2', (whole) =>
-      flip(whole, 3, 0x20)),
+      flip(whole, 3, 0x20),
+    ),
     broken('magic-first-byte', 'The first byte is neither 89 nor 09.', 'NOT_AN_IMAGE', '2.2', (whole) =>
-      flip(whole, 0, 0x01)),
+      flip(whole, 0, 0x01),
+    ),
     broken('not-an-image-empty', 'An empty file.', 'TRUNCATED', '2.2', () => zeros(0), 'S1 S6'),
     broken('not-an-image-zeros', 'A file of zeros.', 'NOT_AN_IMAGE', '2.2', () => zeros(512)),
-    broken('not-an-image-two-bytes', 'Two bytes that do not begin the magic.', 'NOT_AN_IMAGE', '2.2', () =>
-      utf8('hi')),
+    broken('not-an-image-two-bytes', 'Two bytes that do not begin the magic.', 'NOT_AN_IMAGE', '2.2', () => utf8('hi')),
     broken('not-an-image-gzip', 'The start of a gzip file.', 'NOT_AN_IMAGE', '2.2', () =>
-      Buffer.from('1f8b0800000000000203', 'hex')),
+      Buffer.from('1f8b0800000000000203', 'hex'),
+    ),
     broken('not-an-image-elf', 'The start of an ELF core.', 'NOT_AN_IMAGE', '2.2', () =>
-      cat(Buffer.from('7f454c46020101000000000000000000', 'hex'), zeros(112))),
-    broken('preamble-cut-in-magic', 'Four bytes of the magic.', 'TRUNCATED', '2.2', (whole) => whole.subarray(0, 4),
-      'S1 S6'),
-    broken('preamble-cut-after-magic', 'The magic and nothing else.', 'TRUNCATED', '2.1', (whole) =>
-      whole.subarray(0, 12), 'S1 S6'),
-    broken('preamble-cut', 'The preamble lacks its last byte.', 'TRUNCATED', '2.1', (whole) =>
-      whole.subarray(0, 127), 'S1 S6'),
-    broken('preamble-flip-kind', 'A flipped bit in the kind of image.', 'PREAMBLE_CHECKSUM', '2.1', (whole) =>
-      flip(whole, 16, 0x02), 'S1 S6'),
-    broken('preamble-flip-version', 'A flipped bit in the version: the checksum comes first.', 'PREAMBLE_CHECKSUM',
-      '2.1', (whole) => flip(whole, 12, 0x02), 'S1 S6'),
-    broken('preamble-flip-reserved', 'A flipped bit in the reserved bytes.', 'PREAMBLE_CHECKSUM', '2.1', (whole) =>
-      flip(whole, 100, 0x10), 'S1 S6'),
-    broken('preamble-flip-checksum', 'A flipped bit in the checksum itself.', 'PREAMBLE_CHECKSUM', '2.1', (whole) =>
-      flip(whole, 127, 0x80), 'S1 S6'),
+      cat(Buffer.from('7f454c46020101000000000000000000', 'hex'), zeros(112)),
+    ),
+    broken(
+      'preamble-cut-in-magic',
+      'Four bytes of the magic.',
+      'TRUNCATED',
+      '2.2',
+      (whole) => whole.subarray(0, 4),
+      'S1 S6',
+    ),
+    broken(
+      'preamble-cut-after-magic',
+      'The magic and nothing else.',
+      'TRUNCATED',
+      '2.1',
+      (whole) => whole.subarray(0, 12),
+      'S1 S6',
+    ),
+    broken(
+      'preamble-cut',
+      'The preamble lacks its last byte.',
+      'TRUNCATED',
+      '2.1',
+      (whole) => whole.subarray(0, 127),
+      'S1 S6',
+    ),
+    broken(
+      'preamble-flip-kind',
+      'A flipped bit in the kind of image.',
+      'PREAMBLE_CHECKSUM',
+      '2.1',
+      (whole) => flip(whole, 16, 0x02),
+      'S1 S6',
+    ),
+    broken(
+      'preamble-flip-version',
+      'A flipped bit in the version: the checksum comes first.',
+      'PREAMBLE_CHECKSUM',
+      '2.1',
+      (whole) => flip(whole, 12, 0x02),
+      'S1 S6',
+    ),
+    broken(
+      'preamble-flip-reserved',
+      'A flipped bit in the reserved bytes.',
+      'PREAMBLE_CHECKSUM',
+      '2.1',
+      (whole) => flip(whole, 100, 0x10),
+      'S1 S6',
+    ),
+    broken(
+      'preamble-flip-checksum',
+      'A flipped bit in the checksum itself.',
+      'PREAMBLE_CHECKSUM',
+      '2.1',
+      (whole) => flip(whole, 127, 0x80),
+      'S1 S6',
+    ),
   ];
 }
 

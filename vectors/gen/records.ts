@@ -1,8 +1,8 @@
 // Sections 3, 4 and 6.1: the framing of records, their order, and ABOUT.
 import { cat, text, u32, u64, utf8, zeros } from './lib/bytes.ts';
 import type { Json, JsonObject } from './lib/bytes.ts';
-import { bare, Channel } from './lib/channel.ts';
-import type { Rec } from './lib/channel.ts';
+import { bare } from './lib/channel.ts';
+import type { Rec, Channel } from './lib/channel.ts';
 import { raw } from './lib/content.ts';
 import { device, deviceData, disk, origin } from './lib/device.ts';
 import { recordTypes } from './lib/format.ts';
@@ -22,21 +22,33 @@ function framing(): Vector[] {
     good('record-bodies-of-all-paddings', 'S3', '3', 'Bodies whose padding is 0 to 7 bytes.', {}, (channel) => {
       for (let length = 0; length <= 8; length++) channel.add(unknown(0x3ff0, text('body', length)));
     }),
-    good('record-padding-not-zero', 'S3', '1.3', 'Padding is covered by the checksum and otherwise ignored.', {},
+    good(
+      'record-padding-not-zero',
+      'S3',
+      '1.3',
+      'Padding is covered by the checksum and otherwise ignored.',
+      {},
       (channel) => {
         channel.add(disk(), { paddingByte: 0xff });
         channel.add(unknown(0x3ff0, text('body', 9)), { paddingByte: 0x20 });
-      }),
+      },
+    ),
     good('record-unknown-optional', 'S3', '3.4', 'Unknown optional records are skipped, and count.', {}, (channel) => {
       channel.add(unknown(0x0070, zeros(0)));
       channel.add(page());
       channel.add(unknown(0x3fff, text('long', 100)));
     }),
-    bad('record-unknown-mandatory', 'S3', '3.4', 'An unknown mandatory record is refused by its number.', {},
+    bad(
+      'record-unknown-mandatory',
+      'S3',
+      '3.4',
+      'An unknown mandatory record is refused by its number.',
+      {},
       (channel) => {
         channel.add(page());
         channel.bad('UNKNOWN_RECORD', unknown(0x0070, text('body', 16), undefined, 'unknown', false));
-      }),
+      },
+    ),
     bad('record-type-0', 'S3', '3.3', 'Number 0 is no record type.', {}, (channel) => {
       channel.bad('FIELD_VALUE', unknown(0, zeros(8), undefined, 'unknown', false));
     }),
@@ -52,10 +64,16 @@ function framing(): Vector[] {
     bad('record-type-bit-30', 'S3', '3.3', 'Bit 30 of the type of a RAM record is set.', {}, (channel) => {
       channel.bad('FIELD_VALUE', { ...page(), type: 0x40000010 });
     }),
-    bad('record-ram-optional', 'S3', '3.3', 'RAM with bit 31, which its row of the table does not have.', {},
+    bad(
+      'record-ram-optional',
+      'S3',
+      '3.3',
+      'RAM with bit 31, which its row of the table does not have.',
+      {},
       (channel) => {
         channel.bad('FIELD_VALUE', { ...page(), type: 0x80000010 });
-      }),
+      },
+    ),
     bad('record-origin-mandatory', 'S3 S11', '3.3', 'ORIGIN without bit 31.', {}, (channel) => {
       channel.bad('FIELD_VALUE', { ...origin(0, raw(text('x', 8))), type: 0x50 });
     }),
@@ -77,37 +95,79 @@ function framing(): Vector[] {
     bad('record-tag-wrong', 'S3 S6', '3.1', 'The tag of a record is another one.', {}, (channel) => {
       channel.bad('RECORD_FOREIGN', page(), { tag: 0x12345678 });
     }),
-    bad('record-tag-before-sequence', 'S3 S6', '3.1', 'A foreign record with another number: the tag comes first.', {},
+    bad(
+      'record-tag-before-sequence',
+      'S3 S6',
+      '3.1',
+      'A foreign record with another number: the tag comes first.',
+      {},
       (channel) => {
         channel.bad('RECORD_FOREIGN', page(), { tag: 0x12345678, sequence: 77 });
-      }),
-    bad('record-length-4-gib', 'S3', '3.1', 'A header says 4 GiB - 1; its checksum is right.', { bare: true },
+      },
+    ),
+    bad(
+      'record-length-4-gib',
+      'S3',
+      '3.1',
+      'A header says 4 GiB - 1; its checksum is right.',
+      { bare: true },
       (channel) => {
         channel.add(channel.about());
         channel.bad('LIMIT_EXCEEDED', page(), { length: 0xffffffff, headerOnly: true });
-      }),
-    bad('record-unknown-over-16-mib', 'S3', '3.1', 'An unknown optional record of 16 MiB + 1.', { bare: true },
+      },
+    ),
+    bad(
+      'record-unknown-over-16-mib',
+      'S3',
+      '3.1',
+      'An unknown optional record of 16 MiB + 1.',
+      { bare: true },
       (channel) => {
         channel.add(channel.about());
         channel.bad('LIMIT_EXCEEDED', unknown(0x70, zeros(0)), { length: (16 << 20) + 1, headerOnly: true });
-      }),
-    bad('record-unknown-16-mib-cut', 'S3 S6', '3.1', '16 MiB exactly are allowed, but are not there.', { bare: true },
+      },
+    ),
+    bad(
+      'record-unknown-16-mib-cut',
+      'S3 S6',
+      '3.1',
+      '16 MiB exactly are allowed, but are not there.',
+      { bare: true },
       (channel) => {
         channel.add(channel.about());
         channel.add(unknown(0x70, zeros(0)), { length: 16 << 20, headerOnly: true });
         channel.fail('TRUNCATED', 1);
         channel.releasedParts = 1;
-      }),
+      },
+    ),
   ];
 }
 
 /** For each row of the record table: a header whose length is one more than the row allows. */
 function bodyLimits(): Vector[] {
   const requirement: Partial<Record<RecordName, string>> = {
-    ABOUT: 'S2', DICTIONARY: 'S4', INDEX: 'S7', INDEX_ROOT: 'S7', RAM: 'S8', VCPU_X86: 'S10', VCPU_STATE: 'S10',
-    X86_CPUID: 'S10', X86_MSR: 'S10', DEVICE: 'S11', DEVICE_DATA: 'S11', DISK: 'S11', TMEM_CLIENT: 'S9',
-    TMEM_POOL: 'S9', TMEM_PAGES: 'S9', TMEM_INVALIDATE: 'S9', ORIGIN: 'S11', CHECKPOINT: 'S13', BARRIER: 'S14',
-    ROUND: 'S14', SEAL: 'S5', END: 'S5',
+    ABOUT: 'S2',
+    DICTIONARY: 'S4',
+    INDEX: 'S7',
+    INDEX_ROOT: 'S7',
+    RAM: 'S8',
+    VCPU_X86: 'S10',
+    VCPU_STATE: 'S10',
+    X86_CPUID: 'S10',
+    X86_MSR: 'S10',
+    DEVICE: 'S11',
+    DEVICE_DATA: 'S11',
+    DISK: 'S11',
+    TMEM_CLIENT: 'S9',
+    TMEM_POOL: 'S9',
+    TMEM_PAGES: 'S9',
+    TMEM_INVALIDATE: 'S9',
+    ORIGIN: 'S11',
+    CHECKPOINT: 'S13',
+    BARRIER: 'S14',
+    ROUND: 'S14',
+    SEAL: 'S5',
+    END: 'S5',
   };
   const out: Vector[] = [];
   for (const name of Object.keys(recordTypes) as RecordName[]) {
@@ -126,7 +186,11 @@ function bodyLimits(): Vector[] {
       }),
     );
   }
-  for (const [name, limit] of [['POOL', 48], ['PAGES', 16 << 20], ['INVALIDATE', 16 << 20]] as const) {
+  for (const [name, limit] of [
+    ['POOL', 48],
+    ['PAGES', 16 << 20],
+    ['INVALIDATE', 16 << 20],
+  ] as const) {
     const title = `Ephemeral TMEM_${name} with a body of ${limit + 1} bytes.`;
     out.push(
       bad(`limit-body-tmem-${name.toLowerCase()}-ephemeral`, 'S3 S9', '3.5', title, { bare: true }, (channel) => {
@@ -154,10 +218,16 @@ function shortBodies(): Vector[] {
     ['tmem-client', 'S9', '10.1', () => client()],
   ];
   return list.map(([name, requirements, section, rec]) =>
-    bad(`short-body-${name}`, `S3 ${requirements}`, section, 'A body that is shorter than its fields.', {},
+    bad(
+      `short-body-${name}`,
+      `S3 ${requirements}`,
+      section,
+      'A body that is shorter than its fields.',
+      {},
       (channel) => {
         channel.bad('LENGTH_MISMATCH', short(rec(channel)));
-      }),
+      },
+    ),
   );
 }
 
@@ -186,17 +256,39 @@ function about(): Vector[] {
       channel.finish();
     });
   return [
-    good('about-all-keys', 'S2', '6.1', 'ABOUT with each key of the table and one that it does not have.',
-      { about: whole }, () => {}),
+    good(
+      'about-all-keys',
+      'S2',
+      '6.1',
+      'ABOUT with each key of the table and one that it does not have.',
+      { about: whole },
+      () => {},
+    ),
     good('about-empty-object', 'S2', '6.1', 'All keys of ABOUT are optional.', { about: {} }, () => {}),
-    good('about-space-around', 'S2', '6.1', 'White space around and inside the JSON.',
-      { about: ' \n{ "name" :\t"a" }\r\n ' }, () => {}),
-    good('about-escapes', 'S2', '6.1', 'Escapes, control characters and letters of several scripts.',
-      { about: '{"name":"\\u001b[31mred\\u0000\\n\\"\\\\\\/ \\ud83d\\ude80 ü 漢"}' }, () => {}),
+    good(
+      'about-space-around',
+      'S2',
+      '6.1',
+      'White space around and inside the JSON.',
+      { about: ' \n{ "name" :\t"a" }\r\n ' },
+      () => {},
+    ),
+    good(
+      'about-escapes',
+      'S2',
+      '6.1',
+      'Escapes, control characters and letters of several scripts.',
+      { about: '{"name":"\\u001b[31mred\\u0000\\n\\"\\\\\\/ \\ud83d\\ude80 ü 漢"}' },
+      () => {},
+    ),
     good('about-depth-32', 'S2', '6.1', 'ABOUT nested 32 deep, the most allowed.', { about: nested(32) }, () => {}),
     json('about-depth-33', 'ABOUT nested 33 deep.', JSON.stringify(nested(33)), 'LIMIT_EXCEEDED'),
-    json('about-depth-10000', 'Ten thousand open brackets: refused without recursing.',
-      `{"a":${'['.repeat(10000)}${']'.repeat(10000)}}`, 'LIMIT_EXCEEDED'),
+    json(
+      'about-depth-10000',
+      'Ten thousand open brackets: refused without recursing.',
+      `{"a":${'['.repeat(10000)}${']'.repeat(10000)}}`,
+      'LIMIT_EXCEEDED',
+    ),
     json('about-empty-body', 'An empty body is not JSON.', ''),
     json('about-array', 'An array is not an object.', '[{"name":"a"}]'),
     json('about-null', 'null is not an object.', 'null'),
@@ -208,17 +300,25 @@ function about(): Vector[] {
     json('about-leading-zero', 'A number with a leading zero is not JSON.', '{"vcpus":01}'),
     json('about-two-values', 'Two objects, one after the other.', '{"name":"a"}{"name":"b"}'),
     json('about-byte-order-mark', 'A byte order mark.', '\ufeff{"name":"a"}'),
-    json('about-invalid-utf8', 'A byte that is not UTF-8.',
-      cat(utf8('{"name":"'), Buffer.from([0xff]), utf8('"}'))),
-    json('about-surrogate-utf8', 'A surrogate encoded as UTF-8.',
-      cat(utf8('{"name":"'), Buffer.from('eda080', 'hex'), utf8('"}'))),
+    json('about-invalid-utf8', 'A byte that is not UTF-8.', cat(utf8('{"name":"'), Buffer.from([0xff]), utf8('"}'))),
+    json(
+      'about-surrogate-utf8',
+      'A surrogate encoded as UTF-8.',
+      cat(utf8('{"name":"'), Buffer.from('eda080', 'hex'), utf8('"}')),
+    ),
     json('about-raw-control', 'A line end inside a string.', '{"name":"a\nb"}'),
     json('about-utf16', 'JSON in UTF-16.', Buffer.from('{"name":"a"}', 'utf16le')),
-    bad('about-checksum-wrong', 'S2 S6', '3.2', 'The body of ABOUT has another checksum.', { bare: true },
+    bad(
+      'about-checksum-wrong',
+      'S2 S6',
+      '3.2',
+      'The body of ABOUT has another checksum.',
+      { bare: true },
       (channel) => {
         channel.bad('BODY_CHECKSUM', channel.about(), { bodyCrcFlip: 4 });
         channel.finish();
-      }),
+      },
+    ),
     bad('about-missing', 'S2 S3', '4', 'The first record is a SEAL and not ABOUT.', { bare: true }, (channel) => {
       channel.badSeal({}, 'RECORD_ORDER');
       channel.finish();
@@ -264,30 +364,48 @@ function order(): Vector[] {
       channel.barrier();
       channel.end();
     }),
-    bad('order-ram-after-last-checkpoint', 'S3 S13', '4', 'RAM stands between the last CHECKPOINT and END.', {},
+    bad(
+      'order-ram-after-last-checkpoint',
+      'S3 S13',
+      '4',
+      'RAM stands between the last CHECKPOINT and END.',
+      {},
       (channel) => {
         channel.checkpoint();
         channel.add(page());
         channel.seal();
         channel.bad('RECORD_ORDER', channel.endRec());
         channel.ended = true;
-      }),
-    bad('order-round-after-last-checkpoint', 'S3 S13', '4', 'ROUND stands between the last CHECKPOINT and END.', {},
+      },
+    ),
+    bad(
+      'order-round-after-last-checkpoint',
+      'S3 S13',
+      '4',
+      'ROUND stands between the last CHECKPOINT and END.',
+      {},
       (channel) => {
         channel.checkpoint();
         channel.round();
         channel.seal();
         channel.bad('RECORD_ORDER', channel.endRec());
         channel.ended = true;
-      }),
-    bad('order-tmem-after-last-checkpoint', 'S3 S9 S13', '4', 'TMEM_CLIENT stands between CHECKPOINT and END.', {},
+      },
+    ),
+    bad(
+      'order-tmem-after-last-checkpoint',
+      'S3 S9 S13',
+      '4',
+      'TMEM_CLIENT stands between CHECKPOINT and END.',
+      {},
       (channel) => {
         channel.checkpoint();
         channel.add(client());
         channel.seal();
         channel.bad('RECORD_ORDER', channel.endRec());
         channel.ended = true;
-      }),
+      },
+    ),
     bad('order-no-checkpoint', 'S13', '4', 'END without any CHECKPOINT.', {}, (channel) => {
       channel.add(page());
       channel.seal();
@@ -299,26 +417,44 @@ function order(): Vector[] {
       channel.bad('RECORD_ORDER', channel.endRec());
       channel.ended = true;
     }),
-    bad('order-end-seal-not-directly', 'S3 S5', '4', 'An optional record stands between SEAL and END.', {},
+    bad(
+      'order-end-seal-not-directly',
+      'S3 S5',
+      '4',
+      'An optional record stands between SEAL and END.',
+      {},
       (channel) => {
         channel.checkpoint();
         channel.seal();
         channel.add(unknown(0x70, zeros(8)));
         channel.bad('RECORD_ORDER', channel.endRec());
         channel.ended = true;
-      }),
-    bad('order-checkpoint-without-seal', 'S3 S13', '4', 'CHECKPOINT without a SEAL directly before it.', {},
+      },
+    ),
+    bad(
+      'order-checkpoint-without-seal',
+      'S3 S13',
+      '4',
+      'CHECKPOINT without a SEAL directly before it.',
+      {},
       (channel) => {
         channel.add(page());
         channel.bad('RECORD_ORDER', channel.checkpointRec());
-      }),
-    bad('order-checkpoint-device-begun', 'S3 S11 S13', '4', 'CHECKPOINT while a DEVICE is not complete.', {},
+      },
+    ),
+    bad(
+      'order-checkpoint-device-begun',
+      'S3 S11 S13',
+      '4',
+      'CHECKPOINT while a DEVICE is not complete.',
+      {},
       (channel) => {
         channel.add(device(blob));
         channel.add(deviceData(0, 0, raw(blob.subarray(0, 299))));
         channel.seal();
         channel.bad('RECORD_ORDER', channel.checkpointRec());
-      }),
+      },
+    ),
     bad('order-checkpoint-number', 'S13', '4', 'The first CHECKPOINT has number 2.', {}, (channel) => {
       channel.seal();
       channel.bad('RECORD_ORDER', channel.checkpointRec(0n, 2));
@@ -350,25 +486,43 @@ function order(): Vector[] {
     bad('order-index-root-before-end', 'S7', '4', 'INDEX_ROOT before END.', { mayIgnore: 1n }, (channel) => {
       channel.bad('RECORD_ORDER', channel.rootRec());
     }),
-    bad('order-record-after-end', 'S5 S7', '4', 'With INDEXED another record than INDEX_ROOT follows END.',
-      { mayIgnore: 1n }, (channel) => {
+    bad(
+      'order-record-after-end',
+      'S5 S7',
+      '4',
+      'With INDEXED another record than INDEX_ROOT follows END.',
+      { mayIgnore: 1n },
+      (channel) => {
         channel.checkpoint().index().seal();
         channel.add(channel.endRec());
         channel.bad('RECORD_ORDER', unknown(0x70, zeros(8)));
         channel.addRoot().addFooter();
         channel.ended = true;
-      }),
-    bad('order-index-root-without-feature', 'S5 S7', '4', 'Without INDEXED even INDEX_ROOT after END is too much.', {},
+      },
+    ),
+    bad(
+      'order-index-root-without-feature',
+      'S5 S7',
+      '4',
+      'Without INDEXED even INDEX_ROOT after END is too much.',
+      {},
       (channel) => {
         channel.finish();
         channel.fail('TRAILING_DATA', null);
         channel.add(channel.rootRec());
-      }),
-    bad('order-stream-local-without-dictionary', 'S4', '4', 'A stream-local record without its DICTIONARY.', {},
+      },
+    ),
+    bad(
+      'order-stream-local-without-dictionary',
+      'S4',
+      '4',
+      'A stream-local record without its DICTIONARY.',
+      {},
       (channel) => {
         channel.bad('RECORD_ORDER', own(0x4000, 'unknown', zeros(8), {}));
         channel.add(dictionary(bind));
-      }),
+      },
+    ),
     bad('order-ack-forward', 'S3 S5', '4', 'ACK in direction forward.', {}, (channel) => {
       channel.bad('RECORD_ORDER', ack(0, 1, zeros(32)));
     }),
@@ -379,21 +533,27 @@ function order(): Vector[] {
       channel.seal();
       channel.bad('RECORD_ORDER', channel.checkpointRec());
     }),
-    bad('order-origin-back', 'S3 S11', '4', 'ORIGIN, an optional record that 3.5 lists, in direction back.', back,
+    bad(
+      'order-origin-back',
+      'S3 S11',
+      '4',
+      'ORIGIN, an optional record that 3.5 lists, in direction back.',
+      back,
       (channel) => {
         channel.bad('RECORD_ORDER', origin(0, raw(text('x', 8))));
-      }),
-    bad('order-header-before-body', 'S3', '4', 'RAM in direction back whose body is wrong too: order comes first.',
-      back, (channel) => {
+      },
+    ),
+    bad(
+      'order-header-before-body',
+      'S3',
+      '4',
+      'RAM in direction back whose body is wrong too: order comes first.',
+      back,
+      (channel) => {
         channel.bad('RECORD_ORDER', bare('RAM', cat(u64(0), u32(0), u32(0))), { bodyCrcFlip: 1 });
-      }),
+      },
+    ),
   ];
 }
 
-export const recordVectors = (): Vector[] => [
-  ...framing(),
-  ...bodyLimits(),
-  ...shortBodies(),
-  ...about(),
-  ...order(),
-];
+export const recordVectors = (): Vector[] => [...framing(), ...bodyLimits(), ...shortBodies(), ...about(), ...order()];

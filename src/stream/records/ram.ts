@@ -34,16 +34,25 @@ export function hasData(pageClass: number): boolean {
 export const EXTENT_BYTES = 16;
 export const UNIT_BYTES = 16;
 /** Bytes before the extents. */
-export const RAM_FIXED_BYTES = 16;
+export const RAM_FIXED_BYTES = 24;
+/** Where the head checksum stands: before what it covers, so that the body's CRC depends on the head (stream 7.6). */
+const HEAD_CHECKSUM_AT = 16;
+const FIELD_AS_ZERO = new Uint8Array(4);
 
 /** Bytes of the zero bitmap of so many data pages. */
 export function bitmapBytes(dataPages: number): number {
   return Math.ceil(dataPages / 64) * 8;
 }
 
-/** Bytes of a head, head checksum included. */
+/** The CRC of a head with the checksum field taken as zero (stream 7). */
+export function ramHeadChecksum(head: Uint8Array): number {
+  const before = crc32(FIELD_AS_ZERO, crc32(head.subarray(0, HEAD_CHECKSUM_AT)));
+  return crc32(head.subarray(HEAD_CHECKSUM_AT + 4), before);
+}
+
+/** Bytes of a head. */
 export function ramHeadBytes(extents: number, dataPages: number, units: number): number {
-  return RAM_FIXED_BYTES + extents * EXTENT_BYTES + bitmapBytes(dataPages) + units * UNIT_BYTES + 8;
+  return RAM_FIXED_BYTES + extents * EXTENT_BYTES + bitmapBytes(dataPages) + units * UNIT_BYTES;
 }
 
 /** Receives the pages of a batch as runs. Nothing is made for a page: a run is a few numbers. */
@@ -101,13 +110,12 @@ export class RamBatch {
     this.units = fixed.u32('units');
     this.pages = fixed.u32('pages');
     this.headLength = fixed.u32('headLength');
-    const minimum = RAM_FIXED_BYTES + 8;
-    if (this.headLength < minimum || this.headLength > length || this.headLength % 8 !== 0) {
+    if (this.headLength < RAM_FIXED_BYTES || this.headLength > length || this.headLength % 8 !== 0) {
       throw this.#error('LENGTH_MISMATCH', 'headLength', `a head of ${this.headLength} bytes in a body of ${length}`);
     }
     if (this.headLength > body.byteLength) throw new RangeError('the head is not there yet');
-    const checksum = this.#view.getUint32(this.headLength - 4, true);
-    if (crc32(body.subarray(0, this.headLength - 4)) !== checksum) {
+    const checksum = this.#view.getUint32(HEAD_CHECKSUM_AT, true);
+    if (ramHeadChecksum(body.subarray(0, this.headLength)) !== checksum) {
       throw this.#error('HEAD_CHECKSUM', 'headChecksum', 'the checksum of the head does not match');
     }
     this.#limit('extents', this.extents, LIMITS.ramExtents);
@@ -115,7 +123,7 @@ export class RamBatch {
     this.#limit('pages', this.pages, LIMITS.ramPages);
     if (this.extents === 0) throw this.#error('FIELD_VALUE', 'extents', 'a batch without extents');
     this.#bitmap = RAM_FIXED_BYTES + this.extents * EXTENT_BYTES;
-    if (this.#bitmap > this.headLength - 8) {
+    if (this.#bitmap > this.headLength) {
       throw this.#error('LENGTH_MISMATCH', 'extents', `${this.extents} extents do not fit into the head`);
     }
     this.dataPages = this.#checkExtents();
@@ -168,7 +176,8 @@ export class RamBatch {
   }
 
   /**
-   * The CRC of the body with its padding, from the parts' CRCs, in one pass; the units' own CRCs are checked by the way.
+   * The CRC of the body with its padding, from the parts' CRCs, in one pass; the units' own CRCs are checked by the
+   * way.
    * @param padded body and padding.
    * @returns the CRC, and the first unit whose checksum does not match, or -1.
    */
@@ -244,7 +253,8 @@ export class RamBatch {
 
   /**
    * Finds a page in the batch.
-   * @returns undefined when it is not named; else its class, and, for one with content, where that is: unit -1 means zero.
+   * @returns undefined when it is not named; else its class, and, for one with content, where that is: unit -1 means
+   * zero.
    */
   find(pfn: number): { pageClass: number; unit: number; page: number; storedAt: number } | undefined {
     let position = 0;

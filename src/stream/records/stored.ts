@@ -30,7 +30,8 @@ export function checkStored(codec: number, bytes: number, stored: number, where:
 }
 
 /**
- * The original content: a view of the record when it is raw, else decoded into `scratch`, which is at least `bytes` long.
+ * The original content: a view of the record when it is raw, else decoded into `scratch`, which is at least `bytes`
+ * long.
  * @throws CODEC_DATA with the place, when the stored bytes are not what they say.
  */
 export function contentOf(piece: Stored, scratch: Uint8Array, where: ErrorDetails): Uint8Array {

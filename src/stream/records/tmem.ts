@@ -188,7 +188,9 @@ export class TmemPages {
     return this.#view.getBigUint64(this.#entry(page) + 8 * word, true);
   }
 
-  /** Lower or upper half of a word of the object id, for code that must not allocate. @param half 0 to 5, little-endian. */
+  /**
+   * Lower or upper half of a word of the object id, for code that must not allocate. @param half 0 to 5, little-endian.
+   */
   objectHalf(page: number, half: number): number {
     return this.#view.getUint32(this.#entry(page) + 4 * half, true);
   }
@@ -222,8 +224,8 @@ export class TmemPages {
   }
 
   /**
-   * Writes the original content into `out` (of at least the pool's page size) and returns its length: the page size, or,
-   * in a PRECOMPRESSED pool, the length of the guest's own bytes.
+   * Writes the original content into `out` (of at least the pool's page size) and returns its length: the page size,
+   * or, in a PRECOMPRESSED pool, the length of the guest's own bytes.
    * @throws CODEC_DATA
    */
   contentInto(page: number, out: Uint8Array): number {

@@ -35,7 +35,7 @@ function everything(): Promise<Uint8Array> {
       await writer.absent(300, 20, PAGE_CLASS.ballooned);
       await writer.device(
         { device: 0, name: 'm', format: 'f', version: '1', fingerprint: new Uint8Array(32) },
-        random('blob').fill(new Uint8Array(3_000_000)),
+        random('blob').scramble(new Uint8Array(3_000_000)),
       );
       await writer.disk({
         disk: 0,
@@ -69,22 +69,21 @@ test('by the index or by reading everything: the same is said of an image', asyn
   assert.equal(slow.memory.pages, 450);
   assert.equal(slow.memory.distinctPages, 380);
   assert.equal(slow.memory.zeroPages + slow.memory.rawPages + slow.memory.compressedPages, 450);
-  assert.equal(slow.tmem!.pools[0]!.pages, 3);
-  assert.equal(slow.tmem!.pools[0]!.invalidated, 1);
+  assert.equal(slow.tmem!.pools[0].pages, 3);
+  assert.equal(slow.tmem!.pools[0].invalidated, 1);
   // The index knows neither which tmem pages are zero, nor do the two read as many bytes.
-  fast.tmem!.pools[0]!.zeroPages = slow.tmem!.pools[0]!.zeroPages;
-  const { file: _fastFile, bytesRead: fastRead, indexed: _fast, ...fastRest } = fast;
-  const { file: _slowFile, bytesRead: slowRead, indexed: _slow, ...slowRest } = slow;
-  assert.deepEqual(fastRest, slowRest);
-  assert.equal(slowRead, bytes.byteLength);
-  assert.ok(fastRead < slowRead / 100, `${fastRead} of ${slowRead}`);
+  fast.tmem!.pools[0].zeroPages = slow.tmem!.pools[0].zeroPages;
+  const same = { file: null, bytesRead: 0, indexed: false };
+  assert.deepEqual({ ...fast, ...same }, { ...slow, ...same });
+  assert.equal(slow.bytesRead, bytes.byteLength);
+  assert.ok(fast.bytesRead < slow.bytesRead / 100, `${fast.bytesRead} of ${slow.bytesRead}`);
 });
 
 test('an index that is damaged is not believed: everything is read, and the damage is said', async () => {
   const bytes = await everything();
   for (let at = bytes.byteLength - 400; at < bytes.byteLength; at += 13) {
     const damaged = bytes.slice();
-    damaged[at]! ^= 1;
+    damaged[at] ^= 1;
     const result = await inspectImage(memorySource(damaged));
     assert.equal(result.indexed, false);
     assert.notEqual(result.error, null, `byte ${at}`);
@@ -103,5 +102,7 @@ test('what could be read before a cut is shown', async () => {
 test('cancelling stops the reading', async () => {
   const cancel = new AbortController();
   cancel.abort();
-  await assert.rejects(verifyImage([memorySource(await everything())], { signal: cancel.signal }), { code: 'CANCELLED' });
+  await assert.rejects(verifyImage([memorySource(await everything())], { signal: cancel.signal }), {
+    code: 'CANCELLED',
+  });
 });

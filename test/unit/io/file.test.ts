@@ -77,7 +77,7 @@ test('a full disk: a clear error, and no file that looks whole', async (t) => {
   }
   try {
     const sink = await FileSink.create(join(place, 'a.tmig'), '1');
-    const pages = random('full').fill(new Uint8Array(1024 * PAGE));
+    const pages = random('full').scramble(new Uint8Array(1024 * PAGE));
     await assert.rejects(
       async () => {
         const writer = await StreamWriter.open(sink, choice(), {});
@@ -86,7 +86,8 @@ test('a full disk: a clear error, and no file that looks whole', async (t) => {
         await writer.end();
         await sink.commit();
       },
-      (error) => error instanceof TransmigrateError && error.code === 'WRITE_FAILED' && /disk is full/.test(error.message),
+      (error) =>
+        error instanceof TransmigrateError && error.code === 'WRITE_FAILED' && /disk is full/.test(error.message),
     );
     await sink.abort();
     assert.deepEqual(readdirSync(place), []);
@@ -103,7 +104,9 @@ test('a writer that is killed leaves no file of the name', async () => {
     await sink.write(new Uint8Array(100000));
     console.log('written');
     setInterval(() => {}, 1000);`;
-  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   await new Promise((resolve) => child.stdout.once('data', resolve));
   child.kill('SIGKILL');
   await new Promise((resolve) => child.once('exit', resolve));
@@ -111,8 +114,10 @@ test('a writer that is killed leaves no file of the name', async () => {
 });
 
 test('a pipe that is put aside can be read at any place, and leaves nothing behind', async () => {
-  const bytes = await written((writer) => writer.ram(5, 3, random('spool').fill(new Uint8Array(3 * PAGE))));
-  const child = spawn(process.execPath, ['-e', 'process.stdin.pipe(process.stdout)'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const bytes = await written((writer) => writer.ram(5, 3, random('spool').scramble(new Uint8Array(3 * PAGE))));
+  const child = spawn(process.execPath, ['-e', 'process.stdin.pipe(process.stdout)'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   child.stdin.end(bytes);
   const before = readdirSync(tmpdir()).filter((name) => name.startsWith('transmigrate-'));
   const source = await spool(openPipeSource(child.stdout, 'standard input'));

@@ -4,7 +4,7 @@ import { verifyImage } from '../../../src/image/verify.ts';
 import { MemorySink, memorySource } from '../../../src/io/memory.ts';
 import { meet } from '../../../src/stream/channels.ts';
 import { StreamWriter } from '../../../src/stream/writer.ts';
-import { choice, PAGE, somePages } from '../../support/streams.ts';
+import { choice, somePages } from '../../support/streams.ts';
 
 /** A migration over `channels` connections: RAM dealt out, resent in a second round after a meeting. */
 async function channelsOf(channels: number): Promise<Uint8Array[]> {
@@ -17,7 +17,7 @@ async function channelsOf(channels: number): Promise<Uint8Array[]> {
   for (let round = 0; round < 2; round++) {
     for (let batch = 0; batch < 8; batch++) {
       const pages = somePages(16, `round ${round} batch ${batch}`);
-      await writers[(batch + round) % channels]!.ram(16 * batch, 16, pages);
+      await writers[(batch + round) % channels].ram(16 * batch, 16, pages);
     }
     await meet(writers);
     for (const writer of writers) await writer.round();
@@ -47,15 +47,15 @@ test('S14: a channel is missing, given twice, or of another stream', async () =>
     const result = await verifyImage(channels.map((bytes) => memorySource(bytes)));
     return `${result.verdict} ${result.errors.map((error) => error.code).join()}`;
   };
-  assert.equal(await verdict(a!), 'broken CHAIN_VECTOR');
-  assert.equal(await verdict(a!, a!), 'broken CHAIN_VECTOR');
+  assert.equal(await verdict(a), 'broken CHAIN_VECTOR');
+  assert.equal(await verdict(a, a), 'broken CHAIN_VECTOR');
   const [, other] = await channelsOf(3);
-  assert.equal(await verdict(a!, other!), 'broken CHAIN_VECTOR');
-  assert.equal(await verdict(a!, b!), 'sound ');
+  assert.equal(await verdict(a, other), 'broken CHAIN_VECTOR');
+  assert.equal(await verdict(a, b), 'sound ');
 });
 
 test('S14: a channel that is cut', async () => {
   const [a, b] = await channelsOf(2);
-  const result = await verifyImage([memorySource(a!), memorySource(b!.subarray(0, b!.byteLength - 100))]);
-  assert.equal(result.errors[0]!.code, 'TRUNCATED');
+  const result = await verifyImage([memorySource(a), memorySource(b.subarray(0, b.byteLength - 100))]);
+  assert.equal(result.errors[0].code, 'TRUNCATED');
 });

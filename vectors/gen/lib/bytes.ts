@@ -37,11 +37,24 @@ export function string(text: string | Buffer): Buffer {
 }
 
 export const crc = (bytes: Buffer): number => crc32(bytes);
-export const sha256 = (...parts: Buffer[]): Buffer => {
+export const sha256Of = (parts: Buffer[]): Buffer => {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
   return hash.digest();
 };
+export const sha256 = (...parts: Buffer[]): Buffer => sha256Of(parts);
+
+/** The checksum at the end of a zlib wrapper. */
+export function adler32(bytes: Buffer): number {
+  let low = 1;
+  let high = 0;
+  for (const byte of bytes) {
+    low = (low + byte) % 65521;
+    high = (high + low) % 65521;
+  }
+  return high * 65536 + low;
+}
+
 export const hex = (bytes: Buffer): string => bytes.toString('hex');
 export const hexOf = (value: bigint | number, digits: number): string => value.toString(16).padStart(digits, '0');
 export const upTo8 = (length: number): number => (8 - (length % 8)) % 8;

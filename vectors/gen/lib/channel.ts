@@ -90,7 +90,7 @@ const indexed = 1n;
 
 function flipped(bytes: Buffer, mask: number): Buffer {
   const out = Buffer.from(bytes);
-  out[0] = out[0]! ^ mask;
+  out[0] = out[0] ^ mask;
   return out;
 }
 

@@ -1,5 +1,5 @@
 // What the generator meant the machine to hold: pages by pfn and tmem pages by handle, with the digests of section 19.
-import { cat, hex, sha256, u32, u64 } from './bytes.ts';
+import { cat, hex, sha256Of, u32, u64 } from './bytes.ts';
 import type { JsonObject } from './bytes.ts';
 
 export type TmemHandle = { object: readonly [bigint, bigint, bigint]; index: number };
@@ -59,7 +59,7 @@ export class Machine {
       parts.push(u64(pfn), content);
       if (content.every((byte) => byte === 0)) zeroPages++;
     }
-    return { pages: this.memory.size, zeroPages, sha256: hex(sha256(...parts)) };
+    return { pages: this.memory.size, zeroPages, sha256: hex(sha256Of(parts)) };
   }
 
   /** Persistent pools only; null when the stream never spoke of tmem. */
@@ -74,6 +74,6 @@ export class Machine {
         pages++;
       }
     }
-    return { pools: pools.length, pages, sha256: hex(sha256(...parts)) };
+    return { pools: pools.length, pages, sha256: hex(sha256Of(parts)) };
   }
 }

@@ -39,29 +39,27 @@ export function ram(extents: Extent[], zero: number[], units: Unit[], patch: Ram
   );
   const total = extents.reduce((sum, extent) => sum + extent.pages, 0);
   const bitmap = zeros(Math.ceil(pfns.length / 64) * 8);
-  for (const bit of zero) bitmap[bit >> 3] = bitmap[bit >> 3]! | (1 << (bit & 7));
-  if (patch.spareBits !== undefined) bitmap[bitmap.length - 1] = bitmap[bitmap.length - 1]! | patch.spareBits;
-  const head = 16 + 16 * extents.length + bitmap.length + 16 * units.length + (patch.room ?? 0) + 8;
+  for (const bit of zero) bitmap[bit >> 3] = bitmap[bit >> 3] | (1 << (bit & 7));
+  if (patch.spareBits !== undefined) bitmap[bitmap.length - 1] = bitmap[bitmap.length - 1] | patch.spareBits;
+  const head = 24 + 16 * extents.length + bitmap.length + 16 * units.length + (patch.room ?? 0);
   const front = cat(
     u32(patch.extents ?? extents.length),
     u32(patch.units ?? units.length),
     u32(patch.pages ?? total),
     u32(patch.head ?? head),
+    u32(0),
+    u32(patch.reserved ?? 0),
     ...extents.map((extent) =>
       cat(u64(extent.first), u32(extent.pages), u8(extent.class ?? 0), Buffer.alloc(3, extent.reserved ?? 0)),
     ),
     bitmap,
     ...units.map((unit) => unitRow(unit, pageSize)),
     zeros(patch.room ?? 0),
-    u32(patch.reserved ?? 0),
   );
+  // The checksum stands at offset 16, and covers the head with itself as zero.
+  front.writeUInt32LE((crc(front) ^ (patch.headCrcFlip ?? 0)) >>> 0, 16);
   const content = cat(...units.map((unit) => unit.content));
-  const body = cat(
-    front,
-    u32((crc(front) ^ (patch.headCrcFlip ?? 0)) >>> 0),
-    ...units.map((unit) => unit.stored),
-    patch.tail ?? zeros(0),
-  );
+  const body = cat(front, ...units.map((unit) => unit.stored), patch.tail ?? zeros(0));
   return {
     ...known('RAM'),
     body,

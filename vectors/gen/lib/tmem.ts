@@ -214,7 +214,7 @@ export function invalidate(p: Pool, scope: 1 | 2 | 3, handles: TmemHandle[], pat
     ),
     fields: {
       incarnation: String(p.incarnation),
-      scope: ['pages', 'objects', 'pool'][scope - 1]!,
+      scope: ['pages', 'objects', 'pool'][scope - 1],
       handles: handles.map((item) => ({ object: item.object.map(String), index: item.index })),
     },
     tally: { tmemInvalidations: optional ? 0 : scope === 3 ? 1 : handles.length },

@@ -5,8 +5,24 @@ import { known } from './channel.ts';
 import type { Rec } from './channel.ts';
 
 const general = [
-  ...['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp'],
-  ...['r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'rip', 'rflags'],
+  'rax',
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rbp',
+  'rsp',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+  'rip',
+  'rflags',
 ];
 const syscall = ['kernel_gs_base', 'star', 'lstar', 'cstar', 'sfmask', 'sysenter_cs', 'sysenter_esp', 'sysenter_eip'];
 const debug = ['dr0', 'dr1', 'dr2', 'dr3', 'dr6', 'dr7'];
@@ -27,7 +43,20 @@ const groups: { name: string; registers: string[] }[] = [
   { name: 'tables', registers: [] },
   { name: 'debug', registers: debug },
 ];
-const bodyOrder = [...general, 'cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer', ...syscall, 'pat', 'tsc', 'xcr0', 'apic_base'];
+const bodyOrder = [
+  ...general,
+  'cr0',
+  'cr2',
+  'cr3',
+  'cr4',
+  'cr8',
+  'efer',
+  ...syscall,
+  'pat',
+  'tsc',
+  'xcr0',
+  'apic_base',
+];
 
 export type Segment = { selector: number; attributes: number; limit: number; base: bigint };
 export type Table = { base: bigint; limit: number };
@@ -75,22 +104,21 @@ export function vcpuModel(fields: Partial<VcpuModel> = {}): VcpuModel {
 export function vcpuX86(model: VcpuModel): Rec {
   const has = (group: string): boolean => model.known.includes(group);
   const groupOf = (register: string): string => groups.find((group) => group.registers.includes(register))!.name;
-  const word = (register: string): Buffer => u64(has(groupOf(register)) ? model.registers[register]! : 0n);
+  const word = (register: string): Buffer => u64(has(groupOf(register)) ? model.registers[register] : 0n);
   const segment = (name: string): Buffer => {
-    const s = model.segments[name]!;
+    const s = model.segments[name];
     return has('segments') ? cat(u16(s.selector), u16(s.attributes), u32(s.limit), u64(s.base)) : zeros(16);
   };
-  const table = (t: Table): Buffer =>
-    has('tables') ? cat(u64(t.base), u32(t.limit), u32(model.reserved)) : zeros(16);
+  const table = (t: Table): Buffer => (has('tables') ? cat(u64(t.base), u32(t.limit), u32(model.reserved)) : zeros(16));
   const bits = groups.reduce((mask, group, bit) => (has(group.name) ? mask | (1n << BigInt(bit)) : mask), 0n);
   const shown: JsonObject = {};
   for (const group of groups) {
     if (!has(group.name)) continue;
-    for (const register of group.registers) shown[register] = hexOf(model.registers[register]!, 16);
+    for (const register of group.registers) shown[register] = hexOf(model.registers[register], 16);
   }
   const segments: JsonObject = {};
   for (const name of segmentNames) {
-    const s = model.segments[name]!;
+    const s = model.segments[name];
     segments[name] = {
       selector: hexOf(s.selector, 4),
       attributes: hexOf(s.attributes, 4),

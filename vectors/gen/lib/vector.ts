@@ -44,7 +44,7 @@ function built(meta: Meta, options: Options, build: (channel: Channel) => void):
 export function soundOf(meta: Meta, channels: Channel[], options: Options = {}): Vector {
   if (channels.some((channel) => channel.failure !== null)) throw new Error(`${meta.name}: something is wrong`);
   const warnings = options.warnings ?? [];
-  const machine = channels[0]!.machine;
+  const machine = channels[0].machine;
   const expect = {
     verdict: warnings.length > 0 ? 'findings' : 'sound',
     preambles: channels.map((channel) => channel.preambleJson()),
@@ -53,7 +53,14 @@ export function soundOf(meta: Meta, channels: Channel[], options: Options = {}):
     memory: machine.memoryDigest(),
     tmem: machine.tmemDigest(),
   };
-  return { ...front(meta, options.container ?? false, channels.map((channel) => channel.bytes())), expect };
+  return {
+    ...front(
+      meta,
+      options.container ?? false,
+      channels.map((channel) => channel.bytes()),
+    ),
+    expect,
+  };
 }
 
 export function brokenOf(meta: Meta, channels: Channel[], options: Options = {}): Vector {
@@ -64,7 +71,14 @@ export function brokenOf(meta: Meta, channels: Channel[], options: Options = {})
   if (channels.length > 1) error['file'] = file;
   if (failing.mentions.length > 0) error['mentions'] = failing.mentions;
   const expect = { verdict: 'broken', error, records: channels.map((channel) => channel.released()) };
-  return { ...front(meta, options.container ?? false, channels.map((channel) => channel.bytes())), expect };
+  return {
+    ...front(
+      meta,
+      options.container ?? false,
+      channels.map((channel) => channel.bytes()),
+    ),
+    expect,
+  };
 }
 
 /** A stream of one channel that is whole (or has nothing worse than findings). */

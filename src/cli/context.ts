@@ -1,0 +1,79 @@
+import type { Readable } from 'node:stream';
+import { TransmigrateError } from '../errors.ts';
+import type { ByteSource } from '../io/source.ts';
+import { escapeText } from './escape.ts';
+import type { Library } from './library.ts';
+import type { Output } from './output.ts';
+import { Progress, progressMode } from './progress.ts';
+import { COLOURED, PLAIN } from './text/style.ts';
+import type { Layout } from './text/style.ts';
+
+/** Everything a command touches outside itself. */
+export interface Context {
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Milliseconds that only grow. */
+  readonly now: () => number;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+  readonly library: Library;
+  readonly fileExists: (path: string) => boolean;
+  /** What the process ends with; a command sets it. */
+  exitCode: number;
+}
+
+/** Options that every command takes. */
+export interface GlobalOptions {
+  readonly quiet?: boolean;
+  readonly progress?: boolean;
+  readonly color: boolean;
+}
+
+/** What stands for standard input in place of a file. */
+export const STDIN = '-';
+
+const DEFAULT_COLUMNS = 80;
+const NARROWEST = 40;
+
+/** Whether to colour: only on a terminal that can, and only when nobody said no (https://no-color.org). */
+export function wantsColour(context: Context, option: boolean, output: Output = context.stdout): boolean {
+  const { NO_COLOR, TERM } = context.env;
+  return option && output.stream.isTTY === true && (NO_COLOR ?? '') === '' && TERM !== 'dumb';
+}
+
+/** How to lay out a report on standard output: a pipe or file gets lines of any length and no colours. */
+export function layoutOf(context: Context, options: GlobalOptions): Layout {
+  const { isTTY, columns } = context.stdout.stream;
+  return {
+    style: wantsColour(context, options.color) ? COLOURED : PLAIN,
+    width: isTTY === true ? Math.max(columns ?? DEFAULT_COLUMNS, NARROWEST) : Infinity,
+  };
+}
+
+/** Progress on standard error for work that is called `label`. */
+export function startProgress(context: Context, options: GlobalOptions, label: string): Progress {
+  const { stderr, now } = context;
+  return new Progress({
+    mode: progressMode(stderr.stream.isTTY === true, options),
+    write: (text) => void stderr.stream.write(text),
+    columns: () => stderr.stream.columns ?? DEFAULT_COLUMNS,
+    now,
+    label: escapeText(label),
+  });
+}
+
+/**
+ * Opens a file, or standard input for `-` and when there is no name.
+ * @throws TransmigrateError USAGE when that would be a terminal, and what opening throws.
+ */
+export async function openSource(context: Context, file: string | undefined): Promise<ByteSource> {
+  if (file !== undefined && file !== STDIN) return context.library.openFileSource(file);
+  if (context.stdin.isTTY === true) {
+    const what = file === undefined ? 'no FILE was given' : 'standard input is a terminal';
+    const next = 'Name an image, or send one through a pipe: `transmigrate FILE`, `... | transmigrate -`.';
+    throw new TransmigrateError('USAGE', what, { next });
+  }
+  return context.library.openPipeSource(context.stdin, 'standard input');
+}

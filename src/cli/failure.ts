@@ -1,0 +1,45 @@
+import { EXIT, ERRORS, TransmigrateError } from '../errors.ts';
+import type { ErrorJson } from '../errors.ts';
+import type { Context } from './context.ts';
+import { escapeText } from './escape.ts';
+import { problemText } from './text/problem.ts';
+
+/** Whatever was thrown as an error of the closed table: what is not one is a defect, INTERNAL. */
+export function asFailure(thrown: unknown): TransmigrateError {
+  if (thrown instanceof TransmigrateError) return thrown;
+  const what = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+  return new TransmigrateError('INTERNAL', what, { cause: thrown });
+}
+
+/** The exit code that belongs to an error in a report. */
+export function exitCodeOf(error: Pick<ErrorJson, 'code'>): number {
+  return EXIT[ERRORS[error.code].class];
+}
+
+/** Prints an error, and sets the exit code: JSON to standard output where JSON was asked for, else two lines. */
+export async function reportFailure(context: Context, thrown: unknown, asJson: boolean): Promise<void> {
+  const failure = asFailure(thrown);
+  context.exitCode = failure.exitCode;
+  if (asJson) {
+    await context.stdout.writeJson({ ok: false, error: failure.toJSON() });
+  } else {
+    await context.stderr.writeLines(failureLines(failure));
+  }
+  const debug = context.env.TRANSMIGRATE_DEBUG ?? '';
+  if (debug !== '' && debug !== '0') await context.stderr.writeLines(stackLines(failure));
+}
+
+/** `transmigrate: WHAT (CODE at ...)`, and what to do next. */
+export function failureLines(failure: TransmigrateError): string[] {
+  const json = failure.toJSON();
+  const debug = failure.code === 'INTERNAL' ? ' With TRANSMIGRATE_DEBUG=1 it says where it happened.' : '';
+  return [`transmigrate: ${problemText(json)}`, escapeText(failure.next) + debug];
+}
+
+function stackLines(failure: TransmigrateError): string[] {
+  const stacks: string[] = [];
+  for (let error: unknown = failure; error instanceof Error; error = error.cause) {
+    stacks.push(error.stack ?? String(error));
+  }
+  return stacks.join('\ncaused by ').split('\n').map(escapeText);
+}

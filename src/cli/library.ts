@@ -1,0 +1,24 @@
+import type { openFileSource } from '../io/file.ts';
+import type { openPipeSource } from '../io/pipe.ts';
+import type { ByteSource } from '../io/source.ts';
+import type { spool } from '../io/spool.ts';
+import type { inspectImage } from '../image/inspect.ts';
+import type { verifyImage } from '../image/verify.ts';
+
+/** The part of the library that the commands call. Tests hand in another. */
+export interface Library {
+  readonly openFileSource: typeof openFileSource;
+  readonly openPipeSource: (...args: Parameters<typeof openPipeSource>) => Promise<ByteSource>;
+  readonly spool: typeof spool;
+  readonly inspectImage: typeof inspectImage;
+  readonly verifyImage: typeof verifyImage;
+}
+
+/** The library itself. Each part is loaded when it is called, so that `--help` and completions do not wait for it. */
+export const library: Library = {
+  openFileSource: async (...args) => (await import('../io/file.ts')).openFileSource(...args),
+  openPipeSource: async (...args) => (await import('../io/pipe.ts')).openPipeSource(...args),
+  spool: async (...args) => (await import('../io/spool.ts')).spool(...args),
+  inspectImage: async (...args) => (await import('../image/inspect.ts')).inspectImage(...args),
+  verifyImage: async (...args) => (await import('../image/verify.ts')).verifyImage(...args),
+};

@@ -1,0 +1,55 @@
+import { Command } from 'commander';
+import { completionCommand } from './completion.ts';
+import type { Context, GlobalOptions } from './context.ts';
+import { wantsColour } from './context.ts';
+import { addExamples } from './examples.ts';
+import { inspectCommand } from './inspect.ts';
+import { manualCommand } from './manual.ts';
+import { COLOURED } from './text/style.ts';
+import { verifyCommand } from './verify.ts';
+import { packageVersion } from './version.ts';
+
+/** The whole command line. Help, completions and the manual page are made from it. */
+export function buildProgram(context: Context): Command {
+  const program = new Command('transmigrate')
+    .description('Saves, restores and live-migrates virtual machines over one documented stream.')
+    .usage('[options] FILE\n       transmigrate [options] COMMAND ...')
+    .version(`transmigrate ${packageVersion()}`, '-V, --version', 'print the version')
+    .option('-q, --quiet', 'no progress, and not a word about what is well')
+    .option('--progress', 'show progress also where standard error is no terminal')
+    .option('--no-color', 'no colours (as with NO_COLOR in the environment)')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
+    .addCommand(inspectCommand(context))
+    .addCommand(verifyCommand(context));
+  program.addCommand(completionCommand(context, program));
+  program.addCommand(manualCommand(context, program), { hidden: true });
+  addExamples(program, [
+    { line: 'transmigrate guest.tmig', what: 'What is in this image?' },
+    { line: 'transmigrate verify guest.tmig', what: 'Will it restore?' },
+    { line: 'source <(transmigrate completion bash)', what: 'Complete commands, options and files in this shell.' },
+  ]);
+  for (const command of [program, ...program.commands]) setUp(command, program, context);
+  return program;
+}
+
+function setUp(command: Command, program: Command, context: Context): void {
+  const { stdout, stderr } = context;
+  const coloured = (output: Context['stdout']) => wantsColour(context, program.opts<GlobalOptions>().color, output);
+  command
+    .helpOption('-h, --help', 'show help')
+    .configureHelp({
+      showGlobalOptions: true,
+      styleTitle: COLOURED.title,
+    })
+    .configureOutput({
+      writeOut: (text) => void stdout.stream.write(text),
+      writeErr: (text) => void stderr.stream.write(text),
+      // Errors are thrown, and reported in one place.
+      outputError: () => undefined,
+      getOutHelpWidth: () => stdout.stream.columns ?? 80,
+      getErrHelpWidth: () => stderr.stream.columns ?? 80,
+      getOutHasColors: () => coloured(stdout),
+      getErrHasColors: () => coloured(stderr),
+    });
+}

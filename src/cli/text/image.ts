@@ -1,0 +1,72 @@
+import type { StreamCounts } from '../../image/counts.ts';
+import type { PreambleJson } from '../../image/record-json.ts';
+import { escapeText } from '../escape.ts';
+import { formatBytes, plural } from './format.ts';
+
+/** ELF machine numbers by the names people use. */
+const MACHINES: ReadonlyMap<number, string> = new Map([
+  [3, 'i386'],
+  [20, 'PowerPC'],
+  [21, 'PowerPC64'],
+  [22, 's390'],
+  [40, 'Arm'],
+  [62, 'x86-64'],
+  [183, 'AArch64'],
+  [243, 'RISC-V'],
+  [258, 'LoongArch'],
+]);
+
+const KINDS: Readonly<Record<string, string>> = {
+  save: 'saved',
+  migration: 'migration stream of',
+  incremental: 'incremental image of',
+  core: 'core image of',
+};
+
+const DOMAINS: Readonly<Record<string, string>> = {
+  unknown: 'machine of unknown type',
+  pv: 'PV machine',
+  hvm: 'HVM machine',
+  pvh: 'PVH machine',
+  'emulated-tmem': 'emulated machine with tmem',
+  emulated: 'emulated machine',
+};
+
+/** What the image is in a few words: `saved PV machine, x86-64`. */
+export function imageText(preamble: PreambleJson): string {
+  const kind = KINDS[preamble.kind] ?? `${escapeText(preamble.kind)} image of`;
+  const domain = DOMAINS[preamble.domainType] ?? `${escapeText(preamble.domainType)} machine`;
+  const kindOf = kind.endsWith(' of') ? `${kind} ${articleOf(domain)} ${domain}` : `${kind} ${domain}`;
+  return `${kindOf}, ${MACHINES.get(preamble.machine) ?? `machine type ${preamble.machine}`}`;
+}
+
+function articleOf(words: string): string {
+  return /^(?:[aeio]|HVM)/.test(words) ? 'an' : 'a';
+}
+
+/** How it is written: format and version, word size, page size, channel and direction where they are not the usual. */
+export function formatText(preamble: PreambleJson, format: string): string {
+  const parts = [
+    `${escapeText(format)} ${preamble.major}.${preamble.minor}`,
+    `${preamble.wordBits}-bit ${escapeText(preamble.byteOrder)}-endian`,
+    `${formatBytes(preamble.pageSize)} pages`,
+  ];
+  if (preamble.channels > 1) parts.push(`channel ${preamble.channel} of ${preamble.channels}`);
+  if (preamble.direction !== 'forward') parts.push('back to the source');
+  return parts.join(', ');
+}
+
+/** What the stream is made of. */
+export function countsText(counts: StreamCounts): string {
+  const parts = [plural(counts.records, 'record'), plural(counts.seals, 'seal')];
+  if (counts.rounds > 0) parts.push(plural(counts.rounds, 'round'));
+  parts.push(plural(counts.checkpoints, 'checkpoint'));
+  if (counts.unknownOptional > 0) parts.push(`${plural(counts.unknownOptional, 'unknown optional record')} skipped`);
+  return parts.join(', ');
+}
+
+/** Features by name, with what a reader owes them. */
+export function featuresText(preamble: PreambleJson): string {
+  const must = preamble.mustKnow.map((name) => `${escapeText(name)} (must be known)`);
+  return [...must, ...preamble.mayIgnore.map(escapeText)].join(', ');
+}

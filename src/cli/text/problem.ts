@@ -1,0 +1,29 @@
+import type { Finding } from '../../image/verify.ts';
+import type { ErrorJson } from '../../errors.ts';
+import { escapeText } from '../escape.ts';
+import { formatHex } from './format.ts';
+
+/** `CODE at offset 0x1f40, record 12 (RAM)/extents[3].first, stream 7.1`: what to quote in a report. */
+export function problemPlace(problem: ErrorJson | Finding): string {
+  const places: string[] = [];
+  if (problem.offset !== undefined) places.push(`at offset ${formatHex(problem.offset)}`);
+  const record = 'record' in problem ? problem.record : null;
+  const recordText = record === null ? '' : `record ${record.sequence} (${escapeText(record.name)})`;
+  const path = problem.path === undefined ? '' : escapeText(problem.path);
+  if (path.startsWith('record ') || recordText === '') places.push(path);
+  else places.push(path === '' ? recordText : `${recordText}/${path}`);
+  const section = problem.section === undefined ? '' : escapeText(problem.section);
+  places.push(/^\d/.test(section) ? `section ${section}` : section);
+  if (problem.guestAt !== undefined) places.push(guestText(problem.guestAt));
+  const text = places.filter((place) => place !== '').join(', ');
+  return text.startsWith('at ') ? `${problem.code} ${text}` : [problem.code, text].filter(Boolean).join(', ');
+}
+
+function guestText(guestAt: NonNullable<ErrorJson['guestAt']>): string {
+  return guestAt === 'unknown' ? 'where the guest is must be settled' : `the guest is at the ${guestAt}`;
+}
+
+/** One sentence what is wrong, with its place. */
+export function problemText(problem: ErrorJson | Finding): string {
+  return `${escapeText(problem.message)} (${problemPlace(problem)})`;
+}

@@ -1,0 +1,84 @@
+import type { Verification } from '../image/verify.ts';
+import { Command } from 'commander';
+import type { Context, GlobalOptions } from './context.ts';
+import { STDIN, layoutOf, openSource, startProgress } from './context.ts';
+import { addExamples } from './examples.ts';
+import { EXIT, ERRORS, TransmigrateError } from '../errors.ts';
+import type { ByteSource } from '../io/source.ts';
+import { verificationLines } from './text/verification.ts';
+
+interface VerifyOptions extends GlobalOptions {
+  readonly strict?: boolean;
+  readonly digest?: boolean;
+  readonly json?: boolean;
+}
+
+/** `transmigrate verify FILE...`. */
+export function verifyCommand(context: Context): Command {
+  const command = new Command('verify')
+    .summary('read all of an image and say whether it will restore')
+    .description(
+      'Reads every byte of an image, checks all that can be checked, and says whether it is sound, ' +
+        'will restore although ' +
+        'something is wrong with it, or is broken. Several FILEs are the channels of one stream, in any order. ' +
+        'With --quiet nothing is printed about a sound image.',
+    )
+    .argument('<file...>', 'the image, or all channels of one stream; "-": standard input')
+    .option('--strict', 'fail on every finding, also where the image will restore')
+    .option('--digest', 'also print the SHA-256 of memory and of tmem, to compare images by what they hold')
+    .option('--json', 'print one JSON object')
+    .action(async (files: string[], _options: unknown, self: Command) => {
+      await verify(context, files, self.optsWithGlobals<VerifyOptions>());
+    });
+  return addExamples(command, [
+    { line: 'transmigrate verify guest.tmig', what: 'Will this image restore?' },
+    {
+      line: 'transmigrate verify --strict --quiet guest.tmig',
+      what: 'The same for a script: only errors, and the exit code.',
+    },
+    { line: 'transmigrate verify --digest guest.tmig', what: 'What to compare with the digest of another image.' },
+    { line: 'transmigrate verify channel-0.tmig channel-1.tmig', what: 'A stream that was recorded on two channels.' },
+  ]);
+}
+
+async function verify(context: Context, files: readonly string[], options: VerifyOptions): Promise<void> {
+  if (files.filter((file) => file === STDIN).length > 1) {
+    throw new TransmigrateError('USAGE', 'standard input was given twice');
+  }
+  const progress = startProgress(context, options, 'verify');
+  const sources: ByteSource[] = [];
+  try {
+    for (const file of files) {
+      const source = await openSource(context, file);
+      // A digest reads an image twice, which a pipe does not allow: it is put aside in a temporary file.
+      const again = options.digest === true && source.random === null;
+      sources.push(again ? await context.library.spool(source, undefined, context.signal) : source);
+    }
+    const verification = await context.library.verifyImage(sources, {
+      digest: options.digest === true,
+      onProgress: progress.update,
+      signal: context.signal,
+    });
+    progress.finish();
+    context.exitCode = verdictExitCode(verification, options.strict === true);
+    const ok = context.exitCode === EXIT.ok;
+    if (options.json === true) {
+      // `ok` comes first, and what the options make of the verdict counts.
+      await context.stdout.writeJson(Object.assign({ ok }, verification, { ok }));
+    } else if (options.quiet !== true || verification.verdict !== 'sound') {
+      const names = sources.map(({ name }) => name);
+      await context.stdout.writeLines(verificationLines(names, verification, layoutOf(context, options)));
+    }
+  } finally {
+    progress.finish();
+    await Promise.all(sources.map((source) => source.close()));
+  }
+}
+
+/** What the command ends with: findings fail only with `--strict`; what is merely too new is told apart from damage. */
+export function verdictExitCode({ verdict, errors }: Verification, strict: boolean): number {
+  if (verdict === 'sound' || (verdict === 'findings' && !strict)) return EXIT.ok;
+  const first = errors[0];
+  const isUnsupported = verdict === 'broken' && first !== undefined && ERRORS[first.code].class === 'unsupported';
+  return isUnsupported ? EXIT.unsupported : EXIT.format;
+}
