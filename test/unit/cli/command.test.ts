@@ -51,7 +51,7 @@ test('verify: sound, broken, and a digest of a pipe', () => {
   const piped = json(['verify', '--digest', '-'], readFileSync(image));
   assert.deepEqual(piped['memory'], sound['memory']);
   const damaged = readFileSync(image);
-  damaged[5000]! ^= 1;
+  damaged[5000] ^= 1;
   const result = run(['verify', '-'], damaged);
   assert.equal(result.status, 10);
   assert.match(result.stdout, /BODY_CHECKSUM at offset 0x[0-9a-f]+, record 1 \(RAM\), section 3\.2/);
