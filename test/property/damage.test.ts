@@ -148,8 +148,7 @@ property(
     if (replace) {
       const at = change.first % position;
       const body = stream.records[at].body.slice();
-      // Heads of RAM records have a test of their own below.
-      if (body.byteLength === 0 || stream.records[at].type === 0x10) return;
+      if (body.byteLength === 0) return;
       body[change.second % body.byteLength] ^= 1;
       records.splice(0, records.length, ...stream.records.slice(0, position));
       records[at] = { type: records[at].type, body };

@@ -17,9 +17,9 @@ function fromEnvironment(name: string): number | undefined {
 /**
  * A test that `predicate` throws for no value of `arbitrary`.
  *
- * FC_SEED fixes the seed, FC_PATH goes straight to the case that a failure named, FC_RUNS sets how many cases are
- * tried.
- * @param runs how many cases are tried when FC_RUNS does not say.
+ * PROPERTY_SEED fixes the seed, PROPERTY_PATH goes straight to the case that a failure named, PROPERTY_RUNS sets how
+ * many cases are tried.
+ * @param runs how many cases are tried when PROPERTY_RUNS does not say.
  */
 export function property<T>(
   title: string,
@@ -28,15 +28,15 @@ export function property<T>(
   predicate: (value: T) => Promise<void> | void,
 ): void {
   void test(title, async () => {
-    const seed = fromEnvironment('FC_SEED') ?? Math.floor(Math.random() * 2 ** 31);
-    const path = process.env['FC_PATH'];
+    const seed = fromEnvironment('PROPERTY_SEED') ?? Math.floor(Math.random() * 2 ** 31);
+    const path = process.env['PROPERTY_PATH'];
     const details = await fc.check(
       fc.asyncProperty(arbitrary, async (value) => {
         await predicate(value);
       }),
       {
         seed,
-        numRuns: fromEnvironment('FC_RUNS') ?? runs,
+        numRuns: fromEnvironment('PROPERTY_RUNS') ?? runs,
         ...(path !== undefined && path !== '' && { path }),
         // A case that takes long to shrink must not take the test past its own time.
         interruptAfterTimeLimit: 60_000,
@@ -47,8 +47,8 @@ export function property<T>(
     const file = relative(root, process.argv[1] ?? '');
     const pattern = title.replaceAll(/[.*+?^${}()|[\]\\/]/g, String.raw`\$&`);
     const command = [
-      `FC_SEED=${details.seed}`,
-      ...(details.counterexamplePath === null ? [] : [`FC_PATH=${details.counterexamplePath}`]),
+      `PROPERTY_SEED=${details.seed}`,
+      ...(details.counterexamplePath === null ? [] : [`PROPERTY_PATH=${details.counterexamplePath}`]),
       `node_modules/.bin/node --test --test-name-pattern='${pattern}' ${file}`,
     ].join(' ');
     throw new Error(

@@ -1,7 +1,7 @@
 import type { Fields } from './fields.ts';
 import { escapeText } from '../escape.ts';
 import { asFields, integerField, showValue, textField } from './fields.ts';
-import { formatBytes, plural } from './format.ts';
+import { formatBytes, plural, shorten } from './format.ts';
 import { pairLines } from './table.ts';
 import type { Layout } from './style.ts';
 
@@ -23,9 +23,11 @@ const ORDER = ['name', 'uuid', 'source', 'driver', 'memory', 'vcpus', 'tmem', 't
 export function aboutLines(about: Fields, layout: Layout): string[] {
   const others = Object.keys(about).filter((key) => !ORDER.includes(key));
   const keys = [...ORDER.filter((key) => Object.hasOwn(about, key)), ...others];
-  const limit = Math.min(layout.width, LONGEST);
-  const pairs = keys.map((key): [string, string] => [escapeText(key), aboutValue(key, about[key])]);
-  return pairLines(pairs, { ...layout, width: limit });
+  const pairs = keys.map((key): [string, string] => [
+    escapeText(key),
+    shorten(aboutValue(key, about[key]), LONGEST),
+  ]);
+  return pairLines(pairs, layout);
 }
 
 function aboutValue(key: string, value: unknown): string {
