@@ -1,4 +1,5 @@
-/** Lengths that lie cost no memory and no time (stream 15, 18.2): a reader allocates by what came, not by what is said. */
+/** Lengths that lie cost no memory and no time (stream 15, 18.2): a reader allocates by what came, not by
+ * what is said. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';

@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { crc32 } from 'node:zlib';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { StreamDecoder } from '../../src/stream/decoder.ts';
 import { offsetsOf, PREAMBLE, putTogether, takeApart, viewOf } from '../support/raw-stream.ts';
 import { readInPieces, stories, told } from '../support/stream-model.ts';

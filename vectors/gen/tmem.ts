@@ -235,23 +235,6 @@ function batches(): Vector[] {
       ...begun,
       pages(first, [entry(1n, 0, raw(zeros(4096))), entry(1n, 1, raw(zeros(1)))]),
     ]),
-    sound('tmem-pages-8-kib', '10.3.1', 'A page of 8 KiB in each codec.', [
-      client(),
-      pool(poolOf(1n, { pageShift: 13 })),
-      pages(poolOf(1n, { pageShift: 13 }), [
-        ...codecs.map((codec, place) => entry(1n, place, packed('big13', codec))),
-        entry(2n, 0, packed('one', 'zstd')),
-        entry(2n, 1, zeroPage()),
-      ]),
-    ]),
-    sound('tmem-pages-64-kib', '10.3.1', 'A page of 64 KiB, the largest.', [
-      client(),
-      pool(poolOf(1n, { pageShift: 16 })),
-      pages(
-        poolOf(1n, { pageShift: 16 }),
-        codecs.map((codec, place) => entry(1n, place, packed('big16', codec))),
-      ),
-    ]),
     sound('tmem-pages-192-bit', '10.3', 'Objects of 192 bits, which are ordered word by word, unsigned.', [
       client(),
       pool(wide),
@@ -306,7 +289,7 @@ function batches(): Vector[] {
     sound('tmem-around-ram', '4', 'tmem before, between and after RAM.', [
       ...begun,
       pages(first, [entry(1n, 0, page('before'))]),
-      ram([{ first: 0, pages: 1 }], [], [{ ...raw(originals.one), pages: 1 }]),
+      ram([{ first: 0 }], [], [{ ...raw(originals.one), pages: 1 }]),
       pages(first, [entry(1n, 1, page('between'))]),
       ram([{ first: 1, pages: 1 }], [0], []),
       invalidate(first, 1, [handle(1n, 0)]),

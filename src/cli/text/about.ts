@@ -7,6 +7,7 @@ import type { Layout } from './style.ts';
 
 /** Longest value where nothing else limits it; `--json` has all of it. */
 const LONGEST = 400;
+const LONGEST_KEY = 32;
 
 /** How known keys of ABOUT (stream 6.1) read for people. What does not have the expected shape is shown as JSON. */
 const KNOWN: Readonly<Record<string, (value: Fields) => string>> = {
@@ -24,7 +25,7 @@ export function aboutLines(about: Fields, layout: Layout): string[] {
   const others = Object.keys(about).filter((key) => !ORDER.includes(key));
   const keys = [...ORDER.filter((key) => Object.hasOwn(about, key)), ...others];
   const pairs = keys.map((key): [string, string] => [
-    escapeText(key),
+    shorten(escapeText(key), LONGEST_KEY),
     shorten(aboutValue(key, about[key]), LONGEST),
   ]);
   return pairLines(pairs, layout);

@@ -29,6 +29,11 @@ export function formatBytes(value: Integer): string {
   return `${Number.isInteger(size) ? size : size.toFixed(1)} ${UNITS[unit] ?? ''}`;
 }
 
+/** A size in both ways: `4.7 KiB (4,848 bytes)`; small ones need only one. */
+export function sizeText(bytes: number): string {
+  return bytes < 1024 ? plural(bytes, 'byte') : `${formatBytes(bytes)} (${formatCount(bytes)} bytes)`;
+}
+
 /** A share in percent with one decimal. What is not nothing is never shown as 0, what is not all never as 100. */
 export function formatPercent(part: number, whole: number): string {
   if (whole <= 0) return '-';

@@ -45,6 +45,6 @@ test('without a planted fault a few hundred runs find nothing', async () => {
   const inputs = seeds();
   for (let run = 0; run < 300; run++) {
     const finding = await fuzzOnce(inputs, 'unit', run, decode);
-    assert.equal(finding, undefined, `npm run fuzz -- --seed unit --run ${run}: ${finding?.what}`);
+    assert.equal(finding, undefined, `npm run fuzz -- --seed unit --run ${run}: ${finding?.what ?? ''}`);
   }
 });
