@@ -289,7 +289,7 @@ function batches(): Vector[] {
     sound('tmem-around-ram', '4', 'tmem before, between and after RAM.', [
       ...begun,
       pages(first, [entry(1n, 0, page('before'))]),
-      ram([{ first: 0 }], [], [{ ...raw(originals.one), pages: 1 }]),
+      ram([{ first: 0, pages: 1 }], [], [raw(originals.one)]),
       pages(first, [entry(1n, 1, page('between'))]),
       ram([{ first: 1, pages: 1 }], [0], []),
       invalidate(first, 1, [handle(1n, 0)]),
