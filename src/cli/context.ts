@@ -72,10 +72,8 @@ export async function openSource(context: Context, file: string | undefined): Pr
   if (file !== undefined && file !== STDIN) return context.library.openFileSource(file);
   if (context.stdin.isTTY === true) {
     const what = file === undefined ? 'no FILE was given' : 'standard input is a terminal';
-    const next = 'Name an image, or send one through a pipe.';
+    const next = 'Name an image, or send one through a pipe: `transmigrate FILE`, `... | transmigrate -`.';
     throw new TransmigrateError('USAGE', what, { next });
   }
-  // Cancelled, the pipe ends, so that whoever waits for it can clean up.
-  context.signal.addEventListener('abort', () => context.stdin.destroy(), { once: true });
   return context.library.openPipeSource(context.stdin, 'standard input');
 }

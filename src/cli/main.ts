@@ -6,8 +6,8 @@ import { Output } from './output.ts';
 import { run } from './run.ts';
 
 const cancel = new AbortController();
-// Only once each: a second Ctrl-C ends the process whatever it does.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancel.abort());
+// Only once: a second Ctrl-C ends the process whatever it does.
+process.once('SIGINT', () => cancel.abort());
 
 process.exitCode = await run(process.argv.slice(2), {
   stdin: process.stdin,

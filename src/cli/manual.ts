@@ -3,7 +3,6 @@ import type { Option } from 'commander';
 import { EXIT } from '../errors.ts';
 import type { Context } from './context.ts';
 import { examplesOf } from './examples.ts';
-import { packageVersion } from './version.ts';
 
 /** `transmigrate manual`: hidden, since `man transmigrate` is what people look for; it makes that page. */
 export function manualCommand(context: Context, program: Command): Command {
@@ -12,16 +11,19 @@ export function manualCommand(context: Context, program: Command): Command {
   });
 }
 
-/** Those that the commands there are can end with. */
-const EXIT_MEANINGS = {
-  ok: 'Nothing is wrong; with "verify" without --strict also: the image restores, though something is wrong with it.',
-  failed: 'A defect of transmigrate itself.',
+const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+  ok: 'Nothing is wrong.',
+  failed: 'It failed for a reason of its own, or a defect of transmigrate.',
   usage: 'The command line is wrong.',
   format: 'The image is damaged, or was written against the specification.',
-  unsupported: 'It is not an image, or needs a version or feature that this transmigrate does not have.',
+  unsupported: 'The image is of a format, version or feature that this transmigrate does not have.',
+  refused: 'The other side refused.',
+  transport: 'The connection failed.',
+  guest: 'The guest failed.',
   store: 'A file cannot be read or written.',
-  cancelled: 'Cancelled by Ctrl-C or another signal.',
-} as const satisfies Partial<Record<keyof typeof EXIT, string>>;
+  ownershipUnknown: 'It is not known which side has the machine: "settle" decides.',
+  cancelled: 'Cancelled by Ctrl-C.',
+};
 
 const ENVIRONMENT: readonly (readonly [name: string, what: string])[] = [
   ['NO_COLOR', 'When set to anything, output has no colours.'],
@@ -30,8 +32,9 @@ const ENVIRONMENT: readonly (readonly [name: string, what: string])[] = [
 ];
 
 const DESCRIPTION = [
-  'transmigrate looks into images of virtual machines in the Transmigrate stream format, one documented stream with ' +
-    'transcendent memory (tmem) as first-class state, and checks them. tmig is a shorter name of the same command.',
+  'transmigrate saves, restores and live-migrates virtual machines over one documented stream, with ' +
+    'transcendent memory ' +
+    '(tmem) as first-class state. tmig is a shorter name of the same command.',
   'A FILE without a command is inspected. "-" stands for standard input.',
   'Text out of an image is shown with control characters, bidirectional controls and everything ' +
     'invisible spelled out, so ' +
@@ -47,9 +50,9 @@ export function manualPage(program: Command): string {
   const commands = program.createHelp().visibleCommands(program);
   const lines = [
     '.\\" Made from the command line definitions: do not edit.',
-    `.TH TRANSMIGRATE 1 "" "Transmigrate ${packageVersion()}" "User Commands"`,
+    '.TH TRANSMIGRATE 1 "" "Transmigrate" "User Commands"',
     '.SH NAME',
-    'transmigrate, tmig \\- look into images of virtual machines and check them',
+    'transmigrate, tmig \\- save, restore and live\\-migrate virtual machines',
     '.SH SYNOPSIS',
     '.B transmigrate',
     '.RI [ options ] " FILE"',

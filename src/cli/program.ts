@@ -12,12 +12,12 @@ import { packageVersion } from './version.ts';
 /** The whole command line. Help, completions and the manual page are made from it. */
 export function buildProgram(context: Context): Command {
   const program = new Command('transmigrate')
-    .description('Looks into images of virtual machines in the Transmigrate stream format, and checks them.')
+    .description('Saves, restores and live-migrates virtual machines over one documented stream.')
     .usage('[options] FILE\n       transmigrate [options] COMMAND ...')
     .version(`transmigrate ${packageVersion()}`, '-V, --version', 'print the version')
-    .option('-q, --quiet', 'show no progress, and nothing about a sound image')
+    .option('-q, --quiet', 'no progress, and not a word about what is well')
     .option('--progress', 'show progress also where standard error is no terminal')
-    .option('--no-color', 'use no colours, as with NO_COLOR in the environment')
+    .option('--no-color', 'no colours (as with NO_COLOR in the environment)')
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help for a command')
     .addCommand(inspectCommand(context))

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CommanderError } from 'commander';
 import type { Command } from 'commander';
 import { EXIT, TransmigrateError } from '../errors.ts';
@@ -6,8 +5,6 @@ import type { Context } from './context.ts';
 import { reportFailure } from './failure.ts';
 import { withCommandWord } from './first-word.ts';
 import { buildProgram } from './program.ts';
-
-const CLEANUP_MS = 1000;
 
 /**
  * Runs one command line to its end.
@@ -17,12 +14,10 @@ const CLEANUP_MS = 1000;
 export async function run(argv: readonly string[], context: Context): Promise<number> {
   const program = buildProgram(context);
   for (const command of [program, ...program.commands]) command.exitOverride((error) => leave(command, error));
-  let work: Promise<unknown> = Promise.resolve();
   try {
     if (argv.length === 0 && context.stdin.isTTY === true) program.help({ error: true });
     const words = withCommandWord(argv, program, context.fileExists);
-    work = program.parseAsync(words, { from: 'user' });
-    await Promise.race([work, whenCancelled(context.signal)]);
+    await Promise.race([program.parseAsync(words, { from: 'user' }), whenCancelled(context.signal)]);
   } catch (thrown) {
     if (thrown instanceof CommanderError) {
       context.exitCode = thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
@@ -32,12 +27,6 @@ export async function run(argv: readonly string[], context: Context): Promise<nu
         context.exitCode = EXIT.store;
       });
     }
-  }
-  if (context.signal.aborted) {
-    const { exitCode } = context;
-    // What was cancelled gets the time to take its temporary files away; it may also wait for a pipe for ever.
-    await Promise.race([work.catch(() => {}), sleep(CLEANUP_MS, undefined, { ref: false })]);
-    return exitCode;
   }
   return context.exitCode;
 }

@@ -23,7 +23,7 @@ export function verifyCommand(context: Context): Command {
         'something is wrong with it, or is broken. Several FILEs are the channels of one stream, in any order. ' +
         'With --quiet nothing is printed about a sound image.',
     )
-    .argument('[file...]', 'the image, or all channels of one stream; "-" or none: standard input')
+    .argument('<file...>', 'the image, or all channels of one stream; "-": standard input')
     .option('--strict', 'fail on every finding, also where the image will restore')
     .option('--digest', 'also print the SHA-256 of memory and of tmem, to compare images by what they hold')
     .option('--json', 'print one JSON object')
@@ -37,7 +37,6 @@ export function verifyCommand(context: Context): Command {
       what: 'The same for a script: only errors, and the exit code.',
     },
     { line: 'transmigrate verify --digest guest.tmig', what: 'What to compare with the digest of another image.' },
-    { line: 'ssh host cat guest.tmig | transmigrate verify', what: 'An image that comes through a pipe.' },
     { line: 'transmigrate verify channel-0.tmig channel-1.tmig', what: 'A stream that was recorded on two channels.' },
   ]);
 }
@@ -46,17 +45,15 @@ async function verify(context: Context, files: readonly string[], options: Verif
   if (files.filter((file) => file === STDIN).length > 1) {
     throw new TransmigrateError('USAGE', 'standard input was given twice');
   }
-  let finish = () => {};
+  const progress = startProgress(context, options, 'verify');
   const sources: ByteSource[] = [];
   try {
-    for (const file of files.length === 0 ? [undefined] : files) {
+    for (const file of files) {
       const source = await openSource(context, file);
       // A digest reads an image twice, which a pipe does not allow: it is put aside in a temporary file.
       const again = options.digest === true && source.random === null;
-      sources.push(again ? await putAside(context, options, source) : source);
+      sources.push(again ? await context.library.spool(source, undefined, context.signal) : source);
     }
-    const progress = startProgress(context, options, 'verify');
-    finish = progress.finish;
     const verification = await context.library.verifyImage(sources, {
       digest: options.digest === true,
       onProgress: progress.update,
@@ -73,32 +70,8 @@ async function verify(context: Context, files: readonly string[], options: Verif
       await context.stdout.writeLines(verificationLines(names, verification, layoutOf(context, options)));
     }
   } finally {
-    finish();
-    await Promise.all(sources.map((source) => source.close()));
-  }
-}
-
-async function putAside(context: Context, options: GlobalOptions, source: ByteSource): Promise<ByteSource> {
-  const progress = startProgress(context, options, `read ${source.name}`);
-  const watched: ByteSource = {
-    name: source.name,
-    size: source.size,
-    container: source.container,
-    random: null,
-    async *pieces() {
-      let done = 0;
-      for await (const piece of source.pieces()) {
-        yield piece;
-        done += piece.byteLength;
-        progress.update(done, source.size);
-      }
-    },
-    close: () => source.close(),
-  };
-  try {
-    return await context.library.spool(watched, undefined, context.signal);
-  } finally {
     progress.finish();
+    await Promise.all(sources.map((source) => source.close()));
   }
 }
 

@@ -1,13 +1,12 @@
 import type { Fields } from './fields.ts';
 import { escapeText } from '../escape.ts';
 import { asFields, integerField, showValue, textField } from './fields.ts';
-import { formatBytes, plural, shorten } from './format.ts';
+import { formatBytes, plural } from './format.ts';
 import { pairLines } from './table.ts';
 import type { Layout } from './style.ts';
 
 /** Longest value where nothing else limits it; `--json` has all of it. */
 const LONGEST = 400;
-const LONGEST_KEY = 32;
 
 /** How known keys of ABOUT (stream 6.1) read for people. What does not have the expected shape is shown as JSON. */
 const KNOWN: Readonly<Record<string, (value: Fields) => string>> = {
@@ -24,11 +23,9 @@ const ORDER = ['name', 'uuid', 'source', 'driver', 'memory', 'vcpus', 'tmem', 't
 export function aboutLines(about: Fields, layout: Layout): string[] {
   const others = Object.keys(about).filter((key) => !ORDER.includes(key));
   const keys = [...ORDER.filter((key) => Object.hasOwn(about, key)), ...others];
-  const pairs = keys.map((key): [string, string] => [
-    shorten(escapeText(key), LONGEST_KEY),
-    shorten(aboutValue(key, about[key]), LONGEST),
-  ]);
-  return pairLines(pairs, layout);
+  const limit = Math.min(layout.width, LONGEST);
+  const pairs = keys.map((key): [string, string] => [escapeText(key), aboutValue(key, about[key])]);
+  return pairLines(pairs, { ...layout, width: limit });
 }
 
 function aboutValue(key: string, value: unknown): string {

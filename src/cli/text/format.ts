@@ -29,11 +29,6 @@ export function formatBytes(value: Integer): string {
   return `${Number.isInteger(size) ? size : size.toFixed(1)} ${UNITS[unit] ?? ''}`;
 }
 
-/** A size in both ways: `4.7 KiB (4,848 bytes)`; small ones need only one. */
-export function sizeText(bytes: number): string {
-  return bytes < 1024 ? plural(bytes, 'byte') : `${formatBytes(bytes)} (${formatCount(bytes)} bytes)`;
-}
-
 /** A share in percent with one decimal. What is not nothing is never shown as 0, what is not all never as 100. */
 export function formatPercent(part: number, whole: number): string {
   if (whole <= 0) return '-';
@@ -85,23 +80,6 @@ export function shorten(text: string, width: number): string {
     kept += character;
   }
   return `${kept}...`;
-}
-
-/** The text in lines, broken at spaces; a word that is longer than a line stays whole, for the terminal to break. */
-export function wrap(text: string, width: number): string[] {
-  if (displayWidth(text) <= width) return [text];
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    const longer = line === '' ? word : `${line} ${word}`;
-    if (line !== '' && displayWidth(longer) > width) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = longer;
-    }
-  }
-  return [...lines, line];
 }
 
 /** The text filled up with spaces to a width. */

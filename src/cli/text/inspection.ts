@@ -1,16 +1,15 @@
-import { ERRORS } from '../../errors.ts';
 import type { Inspection, MemorySummary, PoolSummary } from '../../image/summary.ts';
 import type { Fields } from './fields.ts';
 import { escapeText } from '../escape.ts';
 import { aboutLines } from './about.ts';
 import { asFields, bytesField, countField, digestField, listField, textField } from './fields.ts';
-import { formatBytes, formatCount, formatPercent, plural, sizeText } from './format.ts';
+import { formatBytes, formatCount, formatPercent, plural } from './format.ts';
 import { countsText, featuresText, formatText, imageText } from './image.ts';
 import { problemText } from './problem.ts';
 import { recordLines } from './records.ts';
 import type { Layout } from './style.ts';
 import { clientText, recordNumber } from './summaries.ts';
-import { pairLines, paragraph, sectionLines, tableLines } from './table.ts';
+import { pairLines, sectionLines, tableLines } from './table.ts';
 import type { Column } from './table.ts';
 import { vcpuLines } from './vcpu.ts';
 
@@ -30,17 +29,14 @@ export function* inspectionLines(inspection: Inspection, layout: Layout): Genera
 
 function headline(inspection: Inspection, { style }: Layout): string {
   const name = style.strong(escapeText(inspection.file.name));
-  const what = inspection.preamble === null ? '' : `${imageText(inspection.preamble)}, `;
-  const bytes = inspection.file.bytes === null ? '' : `${formatBytes(inspection.file.bytes)}, `;
-  return `${name}: ${what}${bytes}${stateText(inspection, style)}`;
+  const what = inspection.preamble === null ? escapeText(inspection.format) : imageText(inspection.preamble);
+  const bytes = inspection.file.bytes === null ? '' : `, ${formatBytes(inspection.file.bytes)}`;
+  return `${name}: ${what}${bytes}, ${stateText(inspection, style)}`;
 }
 
 function stateText({ complete, error }: Inspection, style: Layout['style']): string {
-  if (error === null) return complete ? style.good('complete') : style.warning('not complete');
-  if (complete) return style.bad('complete, but something is wrong');
-  if (error.code === 'NOT_AN_IMAGE') return style.bad('not an image that is known here');
-  if (error.code === 'TRUNCATED') return style.bad('not complete');
-  return style.bad(ERRORS[error.code].class === 'unsupported' ? 'not supported here' : 'broken');
+  if (error !== null) return style.bad(complete ? 'complete, but something is wrong' : 'not complete');
+  return complete ? style.good('complete') : style.warning('not complete');
 }
 
 function* summaryLines(inspection: Inspection, layout: Layout): Generator<string> {
@@ -57,16 +53,15 @@ function* summaryLines(inspection: Inspection, layout: Layout): Generator<string
 
 function imageLines(inspection: Inspection, layout: Layout): string[] {
   const { preamble, file, origin, counts, bytesRead, indexed } = inspection;
-  // Of what is no image there is nothing to say but that.
-  if (preamble === null) return [];
-  const pairs: [string, string][] = [
-    ['format', formatText(preamble, inspection.format)],
-    ['stream', escapeText(preamble.streamId)],
-  ];
-  const features = featuresText(preamble);
-  if (features !== '') pairs.push(['features', features]);
+  const pairs: [string, string][] = [];
+  if (preamble !== null) {
+    pairs.push(['format', formatText(preamble, inspection.format)]);
+    pairs.push(['stream', escapeText(preamble.streamId)]);
+    const features = featuresText(preamble);
+    if (features !== '') pairs.push(['features', features]);
+  }
   const read = formatBytes(bytesRead);
-  const size = file.bytes === null ? '' : `${sizeText(file.bytes)}, `;
+  const size = file.bytes === null ? '' : `${formatBytes(file.bytes)} (${formatCount(file.bytes)} bytes), `;
   const how = indexed ? `${read} read by the index` : bytesRead === file.bytes ? 'all of it read' : `${read} read`;
   pairs.push(['size', size + how]);
   pairs.push(['records', countsText(counts)]);
@@ -81,10 +76,10 @@ const MEMORY_COLUMNS: readonly Column[] = [
   { title: '' },
   { title: 'pages', align: 'right' },
   { title: 'size', align: 'right' },
-  { title: 'share', align: 'right', rank: 2 },
+  { title: 'share', align: 'right' },
   { title: 'stored', align: 'right' },
-  { title: 'saved', align: 'right', rank: 1 },
-  { title: 'codecs', rank: 3 },
+  { title: 'saved', align: 'right' },
+  { title: 'codecs', rank: 1 },
 ];
 
 function memoryLines(memory: MemorySummary, layout: Layout): string[] {
@@ -107,11 +102,7 @@ function memoryLines(memory: MemorySummary, layout: Layout): string[] {
     { count: rawPages, row: part('raw', rawPages, rawBytes) },
     { count: compressedPages, row: part('compressed', compressedPages, packedBytes, codecsText(memory.codecs)) },
     { count: pages, row: part('in all', pages, memory.storedBytes) },
-    // Pages that come once are as many as there are.
-    {
-      count: distinctPages === pages ? 0 : distinctPages,
-      row: row('distinct', distinctPages, repeatText(pages, distinctPages), '', '', ''),
-    },
+    { count: distinctPages, row: row('distinct', distinctPages, repeatText(pages, distinctPages), '', '', '') },
     { count: absentPages, row: row('absent', absentPages, '', '', '', '') },
   ];
   const rows = parts.filter(({ count }) => count > 0).map(({ row: cells }) => cells);
@@ -251,13 +242,12 @@ function listLines(
 function* problemLines({ complete, error, counts }: Inspection, layout: Layout): Generator<string> {
   const { style } = layout;
   if (error !== null) {
-    const what = paragraph(problemText(error), '  ', layout).map(style.bad);
-    yield* sectionLines('What is wrong', [...what, ...paragraph(escapeText(error.next), '  ', layout)], layout);
+    yield* sectionLines('Wrong', [`  ${style.bad(problemText(error))}`, `  ${escapeText(error.next)}`], layout);
   } else if (!complete) {
-    const what = paragraph('The end of the image was not found: it is cut, or still being written.', '  ', layout);
-    yield* sectionLines('Not complete', what.map(style.warning), layout);
+    const what = '  The end of the image was not found: it is cut, or still being written.';
+    yield* sectionLines('Not complete', [style.warning(what)], layout);
   }
   if (!complete && counts.checkpoints > 0) {
-    yield* paragraph(`Up to its last checkpoint, of ${counts.checkpoints}, it is a consistent machine.`, '  ', layout);
+    yield `  Up to its last checkpoint (of ${counts.checkpoints}) it is a consistent machine.`;
   }
 }

@@ -3,27 +3,20 @@ import type { ErrorJson } from '../../errors.ts';
 import { escapeText } from '../escape.ts';
 import { formatHex } from './format.ts';
 
-/** `CODE at offset 0x1f40, record 12 (RAM)/extents[3].first, stream.md 7.1`: what to quote in a report. */
+/** `CODE at offset 0x1f40, record 12 (RAM)/extents[3].first, stream 7.1`: what to quote in a report. */
 export function problemPlace(problem: ErrorJson | Finding): string {
-  const offset = problem.offset === undefined ? '' : ` at offset ${formatHex(problem.offset)}`;
-  const section = problem.section === undefined ? '' : escapeText(problem.section);
-  const places = [
-    `${problem.code}${offset}`,
-    pathText(problem),
-    // The section of the specification, for who wants to know the rule.
-    /^\d/.test(section) ? `stream.md ${section}` : section,
-    problem.guestAt === undefined ? '' : guestText(problem.guestAt),
-  ];
-  return places.filter((place) => place !== '').join(', ');
-}
-
-/** The record and field, where the message does not begin with them already. */
-function pathText(problem: ErrorJson | Finding): string {
+  const places: string[] = [];
+  if (problem.offset !== undefined) places.push(`at offset ${formatHex(problem.offset)}`);
   const record = 'record' in problem ? problem.record : null;
-  const path = problem.path ?? '';
-  const parts = [record === null || /record \d/.test(path) ? '' : `record ${record.sequence} (${record.name})`, path];
-  const text = parts.filter((part) => part !== '').join('/');
-  return text !== '' && problem.message.startsWith(`${text}:`) ? '' : escapeText(text);
+  const recordText = record === null ? '' : `record ${record.sequence} (${escapeText(record.name)})`;
+  const path = problem.path === undefined ? '' : escapeText(problem.path);
+  if (path.startsWith('record ') || recordText === '') places.push(path);
+  else places.push(path === '' ? recordText : `${recordText}/${path}`);
+  const section = problem.section === undefined ? '' : escapeText(problem.section);
+  places.push(/^\d/.test(section) ? `section ${section}` : section);
+  if (problem.guestAt !== undefined) places.push(guestText(problem.guestAt));
+  const text = places.filter((place) => place !== '').join(', ');
+  return text.startsWith('at ') ? `${problem.code} ${text}` : [problem.code, text].filter(Boolean).join(', ');
 }
 
 function guestText(guestAt: NonNullable<ErrorJson['guestAt']>): string {
@@ -32,5 +25,5 @@ function guestText(guestAt: NonNullable<ErrorJson['guestAt']>): string {
 
 /** One sentence what is wrong, with its place. */
 export function problemText(problem: ErrorJson | Finding): string {
-  return `${escapeText(problem.message.replace(/\.$/, ''))} (${problemPlace(problem)})`;
+  return `${escapeText(problem.message)} (${problemPlace(problem)})`;
 }

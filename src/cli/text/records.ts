@@ -8,11 +8,10 @@ import {
   hexField,
   integerField,
   listField,
-  numberField,
-  showValue,
   textField,
 } from './fields.ts';
-import { displayWidth, formatBytes, formatCount, formatHex, pad, plural, shorten } from './format.ts';
+import { numberField, showValue } from './fields.ts';
+import { formatBytes, formatCount, formatHex, pad, plural, shorten } from './format.ts';
 import { clientText, recordNumber } from './summaries.ts';
 import type { Layout } from './style.ts';
 import { vcpuMode, vcpuState } from './vcpu.ts';
@@ -22,61 +21,50 @@ const SHOWN = 3;
 /** Longest summary where there is no terminal to limit it. */
 const LONGEST = 200;
 
-interface RecordColumn {
-  readonly title: string;
-  readonly align: 'left' | 'right';
-  readonly cell: (record: RecordJson) => string;
-  /** On a narrow terminal columns with a rank make room for the fields, the lowest rank first. */
-  readonly rank?: number;
-}
-
-const COLUMNS: readonly RecordColumn[] = [
-  { title: 'offset', align: 'right', cell: ({ offset }) => formatHex(offset) },
-  { title: '#', align: 'right', cell: ({ sequence }) => String(sequence), rank: 3 },
-  { title: 'record', align: 'left', cell: (record) => shorten(recordName(record), LONGEST_NAME) },
-  { title: 'section', align: 'left', cell: ({ section }) => section, rank: 1 },
-  { title: 'length', align: 'right', cell: ({ length }) => formatCount(length), rank: 2 },
-];
-
-const LONGEST_NAME = 32;
-const GAP = '  ';
-/** Less than this shows nothing of the fields. */
-const FEWEST_FOR_FIELDS = 24;
+const MIN_OFFSET_DIGITS = 8;
 
 /** One line a record: offset, sequence, name, section, length of the body, and the gist of its fields. */
 export function* recordLines(records: readonly RecordJson[], layout: Layout): Generator<string> {
-  if (records.length === 0) return;
-  const columns = COLUMNS.map((column) => ({ ...column, width: column.title.length }));
-  // Loops, since a list of arguments for Math.max has a limit and an image can have millions of records.
+  const last = records.at(-1);
+  if (last === undefined) return;
+  const widths = columnWidths(records, last);
+  const head = [
+    pad('offset', widths.offset + 2, 'left'),
+    pad('#', widths.sequence, 'right'),
+    pad('record', widths.name, 'left'),
+    pad('section', 'section'.length, 'left'),
+    pad('length', widths.length, 'right'),
+  ];
+  yield layout.style.faint(`${head.join('  ')}  fields`);
   for (const record of records) {
-    for (const column of columns) column.width = Math.max(column.width, displayWidth(column.cell(record)));
+    const cells = [
+      formatHex(record.offset, widths.offset),
+      pad(String(record.sequence), widths.sequence, 'right'),
+      pad(shorten(recordName(record), widths.name), widths.name, 'left'),
+      pad(record.section, 'section'.length, 'left'),
+      pad(formatCount(record.length), widths.length, 'right'),
+    ].join('  ');
+    const room = Math.min(LONGEST, layout.width - cells.length - 2);
+    yield `${cells}  ${shorten(recordSummary(record), Math.max(room, 3))}`.trimEnd();
   }
-  const used = withRoom(columns, layout.width);
-  const line = (texts: readonly string[]) => texts.map((text, i) => fill(text, used[i])).join('');
-  yield layout.style.faint(`${line(used.map(({ title }) => title))}fields`);
+}
+
+const LONGEST_NAME = 32;
+
+function columnWidths(records: readonly RecordJson[], last: RecordJson) {
+  let name = 'record'.length;
+  let length = 'length'.length;
+  // A loop, since a list of arguments for Math.max has a limit and an image can have millions of records.
   for (const record of records) {
-    const cells = line(used.map(({ cell }) => cell(record)));
-    const room = Math.min(LONGEST, layout.width - displayWidth(cells));
-    yield (cells + shorten(recordSummary(record), Math.max(room, GAP.length))).trimEnd();
+    name = Math.max(name, recordName(record).length);
+    length = Math.max(length, formatCount(record.length).length);
   }
-}
-
-interface SizedColumn extends RecordColumn {
-  readonly width: number;
-}
-
-function fill(text: string, column: SizedColumn | undefined): string {
-  return pad(text, column?.width ?? 0, column?.align ?? 'left') + GAP;
-}
-
-/** The columns that leave room for the fields. */
-function withRoom(columns: readonly SizedColumn[], width: number): readonly SizedColumn[] {
-  let used = columns;
-  for (let rank = 1; ; rank += 1) {
-    const taken = used.reduce((sumOfWidths, column) => sumOfWidths + column.width + GAP.length, 0);
-    if (width - taken >= FEWEST_FOR_FIELDS || !used.some((column) => column.rank !== undefined)) return used;
-    used = used.filter((column) => column.rank !== rank);
-  }
+  return {
+    offset: Math.max(MIN_OFFSET_DIGITS, last.offset.toString(16).length),
+    sequence: Math.max(1, String(last.sequence).length),
+    name: Math.min(name, LONGEST_NAME),
+    length,
+  };
 }
 
 /** A name is not to be believed when an image binds it; an unknown record is told by its number. */
@@ -99,8 +87,7 @@ const SUMMARIES: Readonly<Record<string, (fields: Fields) => readonly string[]>>
     const fields = asFields(about);
     const tool = asFields(fields.tool);
     const uuid = textField(fields, 'uuid');
-    const by = [textField(tool, 'name'), textField(tool, 'version')].filter((text) => text !== '').join(' ');
-    return [showValue(fields.name ?? 'no name'), uuid, textField(fields, 'time'), by === '' ? '' : `by ${by}`];
+    return [showValue(fields.name ?? 'no name'), uuid, textField(fields, 'time'), textField(tool, 'name')];
   },
   DICTIONARY: (f) => [
     `${recordNumber(f)} is ${textField(f, 'name')} version ${countField(f, 'version')}`,
@@ -185,9 +172,7 @@ const SUMMARIES: Readonly<Record<string, (fields: Fields) => readonly string[]>>
   ],
   TMEM_INVALIDATE: (f) => [
     incarnation(f),
-    f.scope === 'pool'
-      ? 'the whole pool'
-      : plural(listField(f, 'handles').length, textField(f, 'scope').replace(/s$/, '')),
+    f.scope === 'pool' ? 'the whole pool' : `${listField(f, 'handles').length} ${textField(f, 'scope')}`,
     shown(listField(f, 'handles').map(handle)),
   ],
   ORIGIN: (f) => [`part ${countField(f, 'part')} of ${textField(f, 'format')}`, stored(f)],

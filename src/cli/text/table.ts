@@ -1,4 +1,4 @@
-import { displayWidth, pad, shorten, wrap } from './format.ts';
+import { displayWidth, pad, shorten } from './format.ts';
 import type { Layout } from './style.ts';
 
 /** A column of a table. */
@@ -76,21 +76,14 @@ function joinCells(used: readonly Used[], cells: readonly string[]): string {
   return (INDENT + padded.join(GAP)).trimEnd();
 }
 
-/** Names and values below each other, the values aligned and wrapped at the width. */
+/** Names and values below each other, the values aligned and cut at the width. */
 export function pairLines(pairs: readonly (readonly [name: string, value: string])[], layout: Layout): string[] {
   const names = Math.max(0, ...pairs.map(([name]) => displayWidth(name)));
   const room = layout.width - INDENT.length - names - GAP.length;
-  return pairs.flatMap(([name, value]) =>
-    wrap(value, Math.max(room, NARROWEST)).map((line, i) => {
-      const label = pad(i === 0 ? name : '', names, 'left');
-      return `${INDENT}${i === 0 ? layout.style.faint(label) : label}${GAP}${line}`;
-    }),
+  return pairs.map(
+    ([name, value]) =>
+      `${INDENT}${layout.style.faint(pad(name, names, 'left'))}${GAP}${shorten(value, Math.max(room, NARROWEST))}`,
   );
-}
-
-/** A paragraph: what does not fit goes on below its first line. */
-export function paragraph(text: string, indent: string, layout: Layout): string[] {
-  return wrap(text, Math.max(layout.width - indent.length, NARROWEST)).map((line) => indent + line);
 }
 
 /** A heading, and what stands under it; nothing when there is nothing under it. */
