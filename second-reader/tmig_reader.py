@@ -2524,6 +2524,8 @@ def run_vector(path):
                  "records": [[json.loads(line) for line in by_path[name].records.lines()] for name in files]}
         if stream.error:
             found["error"] = {key: stream.error[key] for key in ("code", "offset", "sequence")}
+            if len(files) > 1:
+                found["error"]["file"] = vector["files"].index(os.path.basename(stream.error["file"]))
             message = "  (%s)" % shown(stream.error["message"])
         else:
             message = ""

@@ -54,14 +54,17 @@ export function layoutOf(context: Context, options: GlobalOptions): Layout {
 
 /** Progress on standard error for work that is called `label`. */
 export function startProgress(context: Context, options: GlobalOptions, label: string): Progress {
-  const { stderr, now } = context;
-  return new Progress({
+  const { stderr, now, signal } = context;
+  const progress = new Progress({
     mode: progressMode(stderr.stream.isTTY === true, options),
     write: (text) => void stderr.stream.write(text),
     columns: () => stderr.stream.columns ?? DEFAULT_COLUMNS,
     now,
     label: escapeText(label),
   });
+  // That it was cancelled is said at once, while the work may still be on its way to notice.
+  signal.addEventListener('abort', progress.finish, { once: true });
+  return progress;
 }
 
 /**

@@ -21,11 +21,6 @@ export function escapeText(text: string): string {
   return text.replaceAll('\\', '\\\\').replace(UNSAFE, spell).replace(LOOSE_MARKS, spellAll);
 }
 
-/** The same for text between double quotes. */
-export function quoteText(text: string): string {
-  return `"${escapeText(text).replaceAll('"', '\\"')}"`;
-}
-
 /** JSON text that is safe to show: what `escapeText` spells out becomes `\uXXXX`, which any JSON reader takes back. */
 export function escapeJson(json: string): string {
   return json.replace(UNSAFE, spellJson);

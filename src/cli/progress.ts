@@ -41,6 +41,7 @@ export class Progress {
   readonly #start: number;
   #samples: Sample[];
   #shownAt: number | null = null;
+  #ended = false;
 
   constructor(setting: ProgressSetting) {
     this.#setting = setting;
@@ -51,7 +52,7 @@ export class Progress {
   /** Tells how many bytes are done, of how many; total is null when nobody knows. */
   readonly update = (done: number, total: number | null): void => {
     const { mode, now } = this.#setting;
-    if (mode === 'none') return;
+    if (mode === 'none' || this.#ended) return;
     const at = now();
     this.#addSample({ at, done });
     if (at - this.#start < (mode === 'line' ? QUIET_MS : LINE_MS)) return;
@@ -60,10 +61,11 @@ export class Progress {
     this.#show(done, total);
   };
 
-  /** Takes a rewritten line away, so that what follows starts on a clean one. */
+  /** Takes a rewritten line away, so that what follows starts on a clean one; nothing is shown any more. */
   readonly finish = (): void => {
     if (this.#setting.mode === 'line' && this.#shownAt !== null) this.#setting.write('\r\x1b[K');
     this.#shownAt = null;
+    this.#ended = true;
   };
 
   #addSample(sample: Sample): void {

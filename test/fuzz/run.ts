@@ -1,38 +1,116 @@
 /**
  * Fuzzes the stream's readers.
  *
- *   npm run fuzz -- [--seconds 60 | --runs N] [--seed S] [--run R]
+ *   npm run fuzz -- [--seconds 60 | --runs N] [--seed S] [--run R] [--input FILE] [--plant NAME]
  *
- * Ends with 1 at the first finding, and prints the command that shows it again.
+ * Ends with 1 at the first finding, and prints the command that shows it again. `--run` tries one run only, `--input` a
+ * file; `--plant` plants a fault first, to see that it is found. The work is done in a thread, so that a run that never
+ * ends is a finding, too.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { fuzzOnce, seeds } from './fuzz.ts';
-import { decode } from './subject.ts';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import { fuzzOnce, seeds, shrunk, withSeeds } from './fuzz.ts';
+import { planted, PLANTS, type PlantName } from './plants.ts';
+import { decoderOf, faultIn, ownSubject, type Input, type Tried } from './subject.ts';
+
+/** Seconds after which a run counts as one that never ends. */
+const HUNG_SECONDS = 60;
 
 const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '60' },
     runs: { type: 'string' },
-    seed: { type: 'string', default: String(Date.now()) },
+    seed: { type: 'string' },
     run: { type: 'string' },
+    input: { type: 'string' },
+    plant: { type: 'string' },
   },
 });
-const inputs = seeds();
-const end = performance.now() + 1000 * Number(values.seconds);
-const first = Number(values.run ?? 0);
-const last = values.run === undefined ? Number(values.runs ?? Number.POSITIVE_INFINITY) : first + 1;
-let run = first;
-for (; run < last && (values.runs !== undefined || values.run !== undefined || performance.now() < end); run++) {
-  const finding = await fuzzOnce(inputs, values.seed, run, decode);
-  if (finding === undefined) continue;
-  const path = join(tmpdir(), `fuzz-${values.seed}-${run}.tmig`);
-  writeFileSync(path, finding.input);
-  console.error(`seed ${values.seed}, run ${run}: ${finding.what}`);
-  console.error(`the input is in ${path}; again: npm run fuzz -- --seed ${values.seed} --run ${run}`);
-  process.exitCode = 1;
-  break;
+
+interface Job {
+  readonly seed: string;
+  /** The run that is being tried; -1 when none is. */
+  readonly progress: Int32Array;
 }
-console.log(`${run - first} inputs, seed ${values.seed}`);
+
+function again(seed: string, run: number): string {
+  const plant = values.plant === undefined ? '' : ` --plant ${values.plant}`;
+  return `npm run fuzz -- --seed ${seed} --run ${run}${plant}`;
+}
+
+async function subject(): Promise<Tried> {
+  const own = await ownSubject();
+  if (values.plant === undefined) return own;
+  if (!Object.hasOwn(PLANTS, values.plant)) throw new Error(`plants are ${Object.keys(PLANTS).join(', ')}`);
+  const library = await planted(values.plant as PlantName);
+  return { ...own, library, subject: decoderOf(library) };
+}
+
+function show(bytes: Uint8Array, path: string): void {
+  writeFileSync(path, bytes);
+  console.error(`the input, ${bytes.byteLength} bytes, is in ${path}`);
+  if (bytes.byteLength <= 1024) console.error(`in base64: ${Buffer.from(bytes).toString('base64')}`);
+}
+
+async function work({ seed, progress }: Job): Promise<void> {
+  const inputs = await seeds();
+  const tried = withSeeds(await subject(), inputs);
+  const counted = values.runs !== undefined || values.run !== undefined;
+  const end = counted ? Number.POSITIVE_INFINITY : performance.now() + 1000 * Number(values.seconds);
+  const first = Number(values.run ?? 0);
+  const last = values.run === undefined ? Number(values.runs ?? Number.POSITIVE_INFINITY) : first + 1;
+  let run = first;
+  for (; run < last && performance.now() < end; run++) {
+    Atomics.store(progress, 0, run);
+    const finding = await fuzzOnce(inputs, seed, run, tried);
+    if (finding === undefined) continue;
+    Atomics.store(progress, 0, -1);
+    console.error(`seed ${seed}, run ${run}: ${finding.what}`);
+    console.error(`again: ${again(seed, run)}`);
+    show(await shrunk(finding, seed, tried), join(tmpdir(), `fuzz-${seed}-${run}.tmig`));
+    process.exitCode = 1;
+    return;
+  }
+  Atomics.store(progress, 0, -1);
+  console.log(`${run - first} inputs from ${inputs.length} streams, seed ${seed}: nothing found`);
+}
+
+async function tryFile(path: string): Promise<void> {
+  const input: Input = { bytes: new Uint8Array(readFileSync(path)), repaired: true };
+  const fault = await faultIn(input, values.seed ?? '', await subject());
+  console.log(fault === undefined ? 'nothing found' : fault.what);
+  if (fault !== undefined) process.exitCode = 1;
+}
+
+function watch(): void {
+  const seed = values.seed ?? String(Date.now());
+  const progress = new Int32Array(new SharedArrayBuffer(4)).fill(-1);
+  const worker = new Worker(new URL(import.meta.url), {
+    argv: process.argv.slice(2),
+    workerData: { seed, progress } satisfies Job,
+  });
+  let [seen, since] = [-1, performance.now()];
+  const timer = setInterval(() => {
+    const run = Atomics.load(progress, 0);
+    if (run !== seen || run < 0) [seen, since] = [run, performance.now()];
+    if (performance.now() - since < 1000 * HUNG_SECONDS) return;
+    console.error(`seed ${seed}, run ${run}: does not end within ${HUNG_SECONDS} seconds`);
+    console.error(`again: ${again(seed, run)}`);
+    process.exit(1);
+  }, 500);
+  worker.on('error', (error) => {
+    console.error(error);
+    process.exitCode = 1;
+  });
+  worker.on('exit', (code) => {
+    clearInterval(timer);
+    if (code !== 0) process.exitCode = code;
+  });
+}
+
+if (!isMainThread) await work(workerData as Job);
+else if (values.input === undefined) watch();
+else await tryFile(values.input);

@@ -1,14 +1,21 @@
-import { ERRORS, TransmigrateError } from '../../src/errors.ts';
-import { inspectImage } from '../../src/image/inspect.ts';
-import { recordJson } from '../../src/image/record-json.ts';
-import { verifyImage } from '../../src/image/verify.ts';
-import { memorySource } from '../../src/io/memory.ts';
-import { StreamDecoder } from '../../src/stream/decoder.ts';
-import type { Random } from '../support/random.ts';
+import { crc32 } from 'node:zlib';
+import { ERRORS } from '../../src/errors.ts';
+import { LIMITS } from '../../src/stream/limits.ts';
+import { allocationsOf } from '../support/allocations.ts';
+import { random } from '../support/random.ts';
+import { viewOf } from '../support/raw-stream.ts';
+import { loadLibrary, type Library } from './library.ts';
+
+/** A record that was handed on: where it stood, and all that is in it. */
+export interface Released {
+  readonly offset: number;
+  readonly sequence: number;
+  readonly json: string;
+}
 
 /** What reading an input came to: the records that were handed on, and how it ended. */
 export interface Outcome {
-  readonly records: readonly string[];
+  readonly records: readonly Released[];
   /** Code, offset and path of the error; empty when all was read. */
   readonly end: string;
 }
@@ -16,51 +23,202 @@ export interface Outcome {
 /** Reads an input that is cut by `next`. Anything but a TransmigrateError it lets out is a finding. */
 export type Subject = (bytes: Uint8Array, next: () => number) => Outcome;
 
+/** What does not hold: its kind is the same for everything that has the same cause, as far as can be told. */
+export interface Fault {
+  readonly kind: string;
+  readonly what: string;
+}
+
+/** Milliseconds of CPU that an input may take for itself and for each of its bytes, to decode it once. */
+const MOST_MS = 1500;
+const MOST_MS_PER_BYTE = 0.01;
+/** The largest thing that may be allocated by its length: a chunk, or what came so far with room to grow. */
+const MOST_FIXED_BYTES = LIMITS.chunkBytes;
+
+interface NamedError {
+  readonly code: string;
+  readonly offset?: number;
+  readonly path?: string;
+}
+
+/** The library's own error, of whichever copy of the library; anything else is undefined. */
+function named(error: unknown): NamedError | undefined {
+  if (!(error instanceof Error) || error.name !== 'TransmigrateError') return undefined;
+  const { code } = error as Error & NamedError;
+  return Object.hasOwn(ERRORS, code) && code !== 'INTERNAL' ? (error as Error & NamedError) : undefined;
+}
+
 /** The decoder, with every record printed: so its content is decoded, too. */
-export const decode: Subject = (bytes, next) => {
-  const decoder = new StreamDecoder({ knows: 'all' });
-  const records: string[] = [];
-  try {
-    for (let at = 0; at < bytes.byteLength;) {
-      const piece = bytes.slice(at, at + next());
-      at += piece.byteLength;
-      decoder.feed(piece);
+export function decoderOf({ StreamDecoder, recordJson }: Library): Subject {
+  return (bytes, next) => {
+    const decoder = new StreamDecoder({ knows: 'all' });
+    const records: Released[] = [];
+    const drain = (): void => {
       for (let record = decoder.read(); record !== undefined; record = decoder.read()) {
-        records.push(JSON.stringify(recordJson(record, decoder.scratch)));
+        const { offset, sequence } = record.header;
+        records.push({ offset, sequence, json: JSON.stringify(recordJson(record, decoder.scratch)) });
+        // A decoder that makes no way would hand on the same for ever.
+        if (records.length > bytes.byteLength) throw new Error('more records than bytes');
       }
+    };
+    try {
+      for (let at = 0; at < bytes.byteLength;) {
+        const piece = bytes.slice(at, at + next());
+        at += piece.byteLength;
+        decoder.feed(piece);
+        drain();
+        // What was lent is the caller's again.
+        piece.fill(0xee);
+      }
+      drain();
+      decoder.finish();
+      return { records, end: '' };
+    } catch (error) {
+      const known = named(error);
+      if (known === undefined) throw error;
+      return { records, end: `${known.code} ${known.offset} ${known.path}` };
     }
-    const last = decoder.read();
-    if (last !== undefined) records.push(JSON.stringify(recordJson(last, decoder.scratch)));
-    decoder.finish();
-    return { records, end: '' };
-  } catch (error) {
-    if (!(error instanceof TransmigrateError)) throw error;
-    return { records, end: `${error.code} ${error.offset} ${error.path}` };
+  };
+}
+
+/** The first line of a stack that names the library: what tells one defect from another. */
+function faultOf(error: unknown): Fault {
+  if (!(error instanceof Error)) return { kind: 'thrown', what: String(error) };
+  const place = /\/src\/([^\s:)]+)/.exec(error.stack ?? '')?.[1] ?? '';
+  return { kind: `${error.name} ${place}`, what: error.stack ?? error.message };
+}
+
+/** Whether the bytes at each place are the record that was handed on, with checksums that hold. */
+function releasedFault(bytes: Uint8Array, { records }: Outcome): string {
+  const view = viewOf(bytes);
+  for (const [position, { offset, sequence, json }] of records.entries()) {
+    const { type, length } = JSON.parse(json) as { type: string; length: number };
+    const end = offset + 24 + length + (-length & 7);
+    const right =
+      offset % 8 === 0 &&
+      end <= bytes.byteLength &&
+      crc32(bytes.subarray(offset, offset + 20)) === view.getUint32(offset + 20, true) &&
+      crc32(bytes.subarray(offset + 24, end)) === view.getUint32(offset + 16, true) &&
+      view.getUint32(offset + 12, true) === view.getUint32(124, true) &&
+      view.getUint32(offset + 8, true) === position &&
+      view.getUint32(offset, true) === Number.parseInt(type, 16) &&
+      view.getUint32(offset + 4, true) === length;
+    if (!right || sequence !== position) return `record ${position} at ${offset} was handed on, and is not right`;
   }
-};
+  return '';
+}
+
+/** What an input is tried with. */
+export interface Tried {
+  readonly library: Library;
+  readonly subject: Subject;
+  /** Says whether an input that nobody repaired may be read to its end: it was not changed. */
+  readonly isWhole: (bytes: Uint8Array) => boolean;
+}
+
+/** The checkout's library and its decoder. */
+export async function ownSubject(): Promise<Tried> {
+  const library = await loadLibrary();
+  return { library, subject: decoderOf(library), isWhole: () => true };
+}
+
+/** An input: bytes, and whether it may be whole, since its checksums were put right after it was changed. */
+export interface Input {
+  readonly bytes: Uint8Array;
+  readonly repaired: boolean;
+}
 
 /**
  * Tries an input against all that must hold for any input.
+ * @param seed of the places where it is cut: the same input and seed always give the same answer.
  * @returns what does not hold, or undefined.
  */
-export async function findingOf(bytes: Uint8Array, generator: Random, subject: Subject): Promise<string | undefined> {
+export async function faultIn({ bytes, repaired }: Input, seed: string, tried: Tried): Promise<Fault | undefined> {
+  const generator = random(`pieces ${seed}`);
   try {
-    const whole = subject(bytes, () => Math.max(bytes.byteLength, 1));
-    const pieces = subject(bytes, () => 1 + generator.below(100));
-    if (whole.end !== pieces.end) return `whole: ${whole.end}; in pieces: ${pieces.end}`;
-    if (whole.records.join('\n') !== pieces.records.join('\n')) return 'other records in pieces than whole';
-    if (whole.end.startsWith('INTERNAL')) return whole.end;
-    const verified = await verifyImage([memorySource(bytes)], { digest: true });
-    const code = verified.errors[0]?.code;
-    if (code !== undefined && !Object.hasOwn(ERRORS, code)) return `an error of code ${code}`;
-    if (whole.end === '' && verified.verdict === 'broken' && code !== 'CHAIN_VECTOR' && code !== 'CODEC_DATA') {
-      return `decoded whole, and verify says ${code}`;
+    let whole: Outcome = { records: [], end: '' };
+    const before = process.cpuUsage();
+    const { largest } = allocationsOf(() => {
+      whole = tried.subject(bytes, () => Math.max(bytes.byteLength, 1));
+    });
+    const { user, system } = process.cpuUsage(before);
+    const most = generator.pick([1, 3, 30, 30, 200, 2000]);
+    const pieces = tried.subject(bytes, () => 1 + generator.below(most));
+    if (whole.end !== pieces.end) {
+      return { kind: 'other end in pieces', what: `whole: ${whole.end}; in pieces: ${pieces.end}` };
     }
-    await inspectImage(memorySource(bytes));
-    await inspectImage({ ...memorySource(bytes), size: null, random: null });
-    return undefined;
+    if (JSON.stringify(whole.records) !== JSON.stringify(pieces.records)) {
+      return { kind: 'other records in pieces', what: 'other records in pieces than whole' };
+    }
+    const wrong = releasedFault(bytes, whole);
+    if (wrong !== '') return { kind: 'a wrong record', what: wrong };
+    if (whole.end === '' && !repaired && !tried.isWhole(bytes)) {
+      return { kind: 'unnoticed damage', what: 'the input was changed, and is read to its end' };
+    }
+    const mostBytes = Math.max(MOST_FIXED_BYTES, 2 * bytes.byteLength + 65_536);
+    if (largest > mostBytes) {
+      return { kind: 'allocation', what: `${largest} bytes allocated at once for an input of ${bytes.byteLength}` };
+    }
+    if ((user + system) / 1000 > MOST_MS + MOST_MS_PER_BYTE * bytes.byteLength) {
+      return { kind: 'slow', what: `${(user + system) / 1000} ms for an input of ${bytes.byteLength}` };
+    }
+    // These read it several times more: half of the inputs are enough for them.
+    if (generator.below(2) === 0) return undefined;
+    await readByIndex(bytes, tried);
+    return await imageFault(bytes, whole, tried);
   } catch (error) {
-    if (error instanceof TransmigrateError) return `thrown: ${error.code} ${error.path}`;
-    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return faultOf(error);
   }
+}
+
+/** What `verify` and `inspect` make of an input. */
+async function imageFault(bytes: Uint8Array, whole: Outcome, { library }: Tried): Promise<Fault | undefined> {
+  const source = library.memorySource(bytes);
+  const verified = await library.verifyImage([source], { digest: true });
+  const code = verified.errors[0]?.code;
+  if (code !== undefined && (!Object.hasOwn(ERRORS, code) || code === 'INTERNAL')) {
+    return { kind: 'verify', what: `verify says ${code}` };
+  }
+  // Channels that are not there, and content that nobody asked the decoder for.
+  const further = ['CHAIN_VECTOR', 'CODEC_DATA'];
+  if (whole.end === '' && verified.verdict === 'broken' && !further.includes(code ?? '')) {
+    return { kind: 'verify', what: `decoded to its end, and verify says ${code}` };
+  }
+  for (const each of [source, { ...source, size: null, random: null }]) {
+    try {
+      await library.inspectImage(each);
+    } catch (error) {
+      const fault = named(error);
+      if (fault === undefined) throw error;
+      return { kind: 'inspect', what: `inspect throws ${fault.code} ${fault.path}` };
+    }
+  }
+  return undefined;
+}
+
+/** Random access: whatever the index says, only named errors. */
+async function readByIndex(bytes: Uint8Array, { library }: Tried): Promise<void> {
+  const access = library.memorySource(bytes).random;
+  if (access === null) return;
+  const page = new Uint8Array(65_536);
+  const attempt = async (work: () => Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      if (named(error) === undefined) throw error;
+    }
+  };
+  await attempt(async () => {
+    const image = await library.IndexedImage.open(access);
+    for (const pfn of [0, 1, 5, 7, 100, 2 ** 20, 2 ** 32 + 1, 2 ** 52 - 1]) {
+      await attempt(() => image.readPage(pfn, page));
+    }
+    await attempt(async () => {
+      for (const pool of await image.tmemPools()) {
+        for (const object of [0n, 1n, 2n, 7n]) {
+          await attempt(() => image.readTmemPage(pool, { object: [object, 0n, 0n], index: 0 }, page));
+        }
+      }
+    });
+  });
 }

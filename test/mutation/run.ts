@@ -4,10 +4,10 @@
  *
  *   npm run test:mutation [-- --sample 60] [--seed S] [--files order] [--workers 2]
  *
- * Without --sample all mutants are tried: that takes about an hour. Prints the score, and the survivors by place. Many
+ * Without --sample all mutants are tried: that takes hours. Prints the score, and the survivors by place. Many
  * survivors change nothing that can be seen; each of the others is a test that is missing.
  */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -27,7 +27,7 @@ const NEEDED = ['src', 'test/support', 'test/vectors', 'test/unit/stream', 'vect
 /** Vectors first: they notice most, and soon. */
 const TESTS = ['test/vectors/**/*.test.ts', 'test/unit/stream/**/*.test.ts'];
 /** How much slower than the unchanged tree a run may be before it counts as hanging. */
-const PATIENCE = 5;
+const PATIENCE = 3;
 
 const { values } = parseArgs({
   options: {
@@ -47,10 +47,14 @@ function copyTree(parent: string, name: string): string {
   return tree;
 }
 
+/** A mutant that hangs must not outlive the run. */
+const running = new Set<ChildProcess>();
+
 /** Runs the tests of a copy until one fails. */
 function judge(tree: string, limitMs: number): Promise<Verdict> {
   const flags = ['--test', '--test-isolation=none', '--test-reporter=tap', '--max-old-space-size=1024'];
   const child = spawn(process.execPath, [...flags, ...TESTS], { cwd: tree, stdio: ['ignore', 'pipe', 'ignore'] });
+  running.add(child);
   return new Promise((resolve, reject) => {
     let verdict: Verdict | undefined;
     let last = '';
@@ -66,6 +70,7 @@ function judge(tree: string, limitMs: number): Promise<Verdict> {
     });
     child.on('error', reject).on('close', (code) => {
       clearTimeout(timer);
+      running.delete(child);
       resolve(verdict ?? (code === 0 ? 'survived' : 'killed'));
     });
   });
@@ -109,19 +114,37 @@ function describe(candidate: Candidate): string {
   return `${candidate.file}:${candidate.line} ${candidate.kind}: ${before} -> ${after || 'nothing'} in: ${text}`;
 }
 
+function report(mutants: number, verdicts: readonly Verdict[], began: number): void {
+  const count = (verdict: Verdict): number => verdicts.filter((each) => each === verdict).length;
+  const score = (100 * (verdicts.length - count('survived'))) / Math.max(verdicts.length, 1);
+  const parts = `${count('killed')} killed, ${count('timeout')} by time, ${count('survived')} survived`;
+  const seconds = Math.round((performance.now() - began) / 1000);
+  console.log(`score ${score.toFixed(1)} %: ${parts}; ${verdicts.length} of ${mutants} tried in ${seconds} s`);
+}
+
 async function main(): Promise<void> {
   process.removeAllListeners('warning');
   const mutants = candidates();
   const parent = mkdtempSync(join(tmpdir(), 'mutation-'));
-  process.once('exit', () => rmSync(parent, { recursive: true, force: true }));
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+  process.once('exit', () => {
+    for (const child of running) child.kill('SIGKILL');
+    rmSync(parent, { recursive: true, force: true });
+  });
+  const verdicts: Verdict[] = [];
+  let began = performance.now();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      // What is known so far is worth having.
+      report(mutants.length, verdicts, began);
+      process.exit(1);
+    });
+  }
   const trees = Array.from({ length: Number(values.workers) }, (_, i) => copyTree(parent, `${i}`));
-  const began = performance.now();
   const unchanged = await Promise.all(trees.map((tree) => judge(tree, 300_000)));
   if (unchanged.some((verdict) => verdict !== 'survived')) throw new Error('the tests fail without any mutant');
   const limitMs = PATIENCE * (performance.now() - began);
   console.log(`${mutants.length} mutants, seed ${values.seed}, at most ${Math.round(limitMs / 1000)} s each`);
-  const verdicts = new Map<Candidate, Verdict>();
+  began = performance.now();
   const waiting = mutants.values();
   await Promise.all(
     trees.map(async (tree) => {
@@ -129,17 +152,14 @@ async function main(): Promise<void> {
         const path = join(tree, mutant.file);
         const source = readFileSync(path, 'utf8');
         writeFileSync(path, mutated(source, mutant));
-        verdicts.set(mutant, await judge(tree, limitMs));
+        const verdict = await judge(tree, limitMs);
         writeFileSync(path, source);
+        verdicts.push(verdict);
+        if (verdict === 'survived') console.log(`survived ${describe(mutant)}`);
       }
     }),
   );
-  for (const mutant of mutants) if (verdicts.get(mutant) === 'survived') console.log(`survived ${describe(mutant)}`);
-  const count = (verdict: Verdict): number => mutants.filter((mutant) => verdicts.get(mutant) === verdict).length;
-  const score = (100 * (mutants.length - count('survived'))) / Math.max(mutants.length, 1);
-  const parts = `${count('killed')} killed, ${count('timeout')} by time, ${count('survived')} survived`;
-  const seconds = Math.round((performance.now() - began) / 1000);
-  console.log(`score ${score.toFixed(1)} %: ${parts}, of ${mutants.length} in ${seconds} s`);
+  report(mutants.length, verdicts, began);
 }
 
 await main();

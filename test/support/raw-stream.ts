@@ -162,21 +162,21 @@ export function ramHead(body: Uint8Array): RamHead | undefined {
 }
 
 function repairHeads(body: Uint8Array): void {
-  const head = ramHead(body);
-  if (head === undefined) return;
   const view = viewOf(body);
-  const { units, unitCount, headLength } = head;
-  if (units + 16 * unitCount <= headLength) {
-    let at = headLength;
-    for (let unit = 0; unit < unitCount; unit++) {
-      const stored = view.getUint32(units + 16 * unit, true);
+  const head = ramHead(body);
+  if (head !== undefined && head.units + 16 * head.unitCount <= head.headLength) {
+    let at = head.headLength;
+    for (let unit = 0; unit < head.unitCount; unit++) {
+      const stored = view.getUint32(head.units + 16 * unit, true);
       if (at + stored > body.byteLength) break;
-      view.setUint32(units + 16 * unit + 4, crc32(body.subarray(at, at + stored)), true);
+      view.setUint32(head.units + 16 * unit + 4, crc32(body.subarray(at, at + stored)), true);
       at += stored;
     }
   }
+  // The head's own checksum is right even when nothing else in it is: so what it protects is looked at.
+  if (body.byteLength < 24 || view.getUint32(12, true) > body.byteLength) return;
   view.setUint32(16, 0, true);
-  view.setUint32(16, crc32(body.subarray(0, headLength)), true);
+  view.setUint32(16, crc32(body.subarray(0, view.getUint32(12, true))), true);
 }
 
 function repairCounts(end: Uint8Array, before: readonly RawRecord[]): void {

@@ -1,50 +1,52 @@
-/** The fuzzer can find something: two planted faults, each within a bounded number of runs. */
+/** The fuzzer can find something: faults that are planted into the library, each within a bounded number of runs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fuzzOnce, seeds } from '../../fuzz/fuzz.ts';
-import { decode, type Subject } from '../../fuzz/subject.ts';
-import { takeApart } from '../../support/raw-stream.ts';
+import { fuzzOnce, seeds, shrunk, withSeeds, type Finding } from '../../fuzz/fuzz.ts';
+import { planted, PLANTS, type PlantName } from '../../fuzz/plants.ts';
+import { decoderOf, ownSubject, type Tried } from '../../fuzz/subject.ts';
 
-const RUNS = 3000;
+/** Runs in which a planted fault must be found. */
+const RUNS = 2500;
 
-async function runsUntilFound(subject: Subject): Promise<number | undefined> {
-  const inputs = seeds();
-  for (let run = 0; run < RUNS; run++) {
-    if ((await fuzzOnce(inputs, 'planted', run, subject)) !== undefined) return run;
+const inputs = await seeds();
+const own = withSeeds(await ownSubject(), inputs);
+
+async function firstFinding(tried: Tried, seed: string, runs: number): Promise<Finding | undefined> {
+  for (let run = 0; run < runs; run++) {
+    const finding = await fuzzOnce(inputs, seed, run, tried);
+    if (finding !== undefined) return finding;
   }
   return undefined;
 }
 
-/** A reader that believes the count of extents, and reads beyond the body. */
-const believesCounts: Subject = (bytes, next) => {
-  const outcome = decode(bytes, next);
-  for (const { type, body } of takeApart(bytes).records) {
-    if (type !== 0x10 || body.byteLength < 24) continue;
-    const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
-    const extents = view.getUint32(0, true);
-    if (extents > 0) view.getUint8(24 + 16 * Math.min(extents, 2 ** 20) - 1);
-  }
-  return outcome;
+/** How each fault shows itself. */
+const KINDS: Record<PlantName, RegExp> = {
+  'unchecked-length': /^RangeError bytes\//,
+  'skipped-checksum': /^(a wrong record|unnoticed damage)$/,
+  'forgotten-piece': /in pieces$/,
+  'trusted-length': /^allocation$/,
 };
 
-/** A reader that forgets what it had when a piece ends inside the last bytes of a record. */
-const losesPieces: Subject = (bytes, next) => {
-  const outcome = decode(bytes, next);
-  return next() < 3 && outcome.records.length > 3 ? { ...outcome, records: outcome.records.slice(1) } : outcome;
-};
+for (const name of Object.keys(PLANTS) as PlantName[]) {
+  test(`a planted fault is found: ${name}`, async () => {
+    const library = await planted(name);
+    const tried = { ...own, library, subject: decoderOf(library) };
+    const finding = await firstFinding(tried, 'planted', RUNS);
+    assert.ok(finding !== undefined, `nothing in ${RUNS} runs`);
+    assert.match(finding.kind, KINDS[name], finding.what);
+  });
+}
 
-test('an unchecked count is found', async () => {
-  assert.notEqual(await runsUntilFound(believesCounts), undefined);
+test('a finding is shrunk to a smaller input with the same fault', async () => {
+  const library = await planted('unchecked-length');
+  const tried = { ...own, library, subject: decoderOf(library) };
+  const finding = await firstFinding(tried, 'planted', RUNS);
+  const small = await shrunk(finding!, 'planted', tried);
+  assert.ok(small.byteLength <= finding!.input.bytes.byteLength);
+  assert.ok(small.byteLength < 1000, `${small.byteLength} bytes`);
 });
 
-test('a result that depends on how the input is cut is found', async () => {
-  assert.notEqual(await runsUntilFound(losesPieces), undefined);
-});
-
-test('without a planted fault a few hundred runs find nothing', async () => {
-  const inputs = seeds();
-  for (let run = 0; run < 300; run++) {
-    const finding = await fuzzOnce(inputs, 'unit', run, decode);
-    assert.equal(finding, undefined, `npm run fuzz -- --seed unit --run ${run}: ${finding?.what ?? ''}`);
-  }
+test('without a planted fault a hundred runs find nothing', async () => {
+  const finding = await firstFinding(own, 'unit', 150);
+  if (finding !== undefined) assert.fail(`npm run fuzz -- --seed unit --run ${finding.run}: ${finding.what}`);
 });

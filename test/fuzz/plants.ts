@@ -1,0 +1,66 @@
+/** Faults that are planted into a copy of the library, to see that the fuzzer finds them. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { loadLibrary, type Library } from './library.ts';
+
+interface Plant {
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+/** Each takes away one thing that the library checks or does. */
+export const PLANTS = {
+  'unchecked-length': {
+    file: 'bytes/byte-reader.ts',
+    find: 'if (length > this.bytes.byteLength - at) {',
+    replace: 'if (length < 0) {',
+  },
+  'skipped-checksum': {
+    file: 'stream/decoder.ts',
+    find: 'if (crc32(padded) !== header.bodyChecksum) throw bodyChecksumError(header);',
+    replace: '',
+  },
+  'forgotten-piece': {
+    file: 'stream/decoder.ts',
+    find: 'const wanted = Math.min(length - this.#splitUsed, input.byteLength);',
+    replace: `if (this.#splitUsed === 7) this.#splitUsed = 0;
+    const wanted = Math.min(length - this.#splitUsed, input.byteLength);`,
+  },
+  'trusted-length': {
+    file: 'stream/decoder.ts',
+    find: 'if (used > this.#split.byteLength) {',
+    replace: `if (length > this.#split.byteLength) {
+        const trusted = new Uint8Array(length);
+        trusted.set(this.#split);
+        this.#split = trusted;
+      }
+      if (used > this.#split.byteLength) {`,
+  },
+} as const satisfies Record<string, Plant>;
+
+export type PlantName = keyof typeof PLANTS;
+
+/** Loads the library with a fault in it. Its files are gone when this resolves. */
+export async function planted(name: PlantName): Promise<Library> {
+  const { file, find, replace } = PLANTS[name];
+  const directory = mkdtempSync(join(tmpdir(), 'planted-'));
+  try {
+    cpSync(fileURLToPath(new URL('../../src', import.meta.url)), join(directory, 'src'), { recursive: true });
+    const path = join(directory, 'src', file);
+    const source = readFileSync(path, 'utf8');
+    if (source.split(find).length !== 2) {
+      throw new Error(`the plant ${name} has no hold any more: ${file} was changed; choose another place for it`);
+    }
+    writeFileSync(
+      path,
+      source.replace(find, () => replace),
+    );
+    writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
+    return await loadLibrary(pathToFileURL(join(directory, 'src/')));
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { completionScript, SHELLS, type Shell } from '../../../src/cli/completion-scripts.ts';
+import { buildProgram } from '../../../src/cli/program.ts';
+import { fakeWorld } from './fake.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'tmig-completion-'));
+after(() => rmSync(directory, { recursive: true, force: true }));
+writeFileSync(join(directory, 'my guest.tmig'), '');
+
+const program = buildProgram(fakeWorld().context);
+
+function inShell(shell: Shell, args: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync(shell, args, { encoding: 'utf8', cwd: directory });
+  assert.equal(status, 0, stderr);
+  return stdout;
+}
+
+function missing(shell: Shell): string | false {
+  return spawnSync(shell, ['-c', 'true']).status !== 0 && `there is no ${shell} here`;
+}
+
+for (const shell of SHELLS) {
+  test(`${shell} reads its script`, { skip: missing(shell) }, () => {
+    const path = join(directory, `completion.${shell}`);
+    writeFileSync(path, completionScript(program, shell));
+    inShell(shell, ['-n', path]);
+  });
+}
+
+test('every command and option is in every script; what is hidden is not', () => {
+  const words = program.commands.flatMap((command) => command.options.map(({ long }) => long?.slice(2) ?? ''));
+  for (const shell of SHELLS) {
+    const text = completionScript(program, shell);
+    for (const word of [...words, 'inspect', 'verify', 'completion', 'quiet']) assert.ok(text.includes(word), word);
+    assert.doesNotMatch(text, /\bmanual\b/);
+  }
+});
+
+const BASH: readonly (readonly [line: readonly string[], offers: readonly string[]])[] = [
+  [['transmigrate', 'ver'], ['verify']],
+  [['transmigrate', 'my'], ['my guest.tmig']],
+  [['transmigrate', '--rec'], ['--records']],
+  [['tmig', 'verify', '--s'], ['--strict']],
+  [['transmigrate', '--quiet', 'inspect', '--r'], ['--records']],
+  [['transmigrate', 'x.tmig', '--j'], ['--json']],
+  [
+    ['transmigrate', 'completion', ''],
+    ['bash', 'zsh', 'fish'],
+  ],
+  [['transmigrate', 'help', 'v'], ['verify']],
+  // Nothing is offered, and bash falls back on files.
+  [['transmigrate', 'verify', 'my'], []],
+];
+
+test('bash completes', { skip: missing('bash') }, () => {
+  const tries = BASH.map(([line]) => {
+    const words = line.map((word) => `'${word}'`).join(' ');
+    const call = `COMP_WORDS=(${words}); COMP_CWORD=${line.length - 1}; _transmigrate`;
+    return `${call}; (IFS='|'; echo "=\${COMPREPLY[*]}")`;
+  });
+  // Outside a completion compopt has nothing to work on.
+  const stdout = inShell('bash', ['-c', [completionScript(program, 'bash'), 'compopt() { :; }', ...tries].join('\n')]);
+  assert.deepEqual(
+    stdout.trimEnd().split('\n'),
+    BASH.map(([, offers]) => `=${offers.join('|')}`),
+  );
+});
