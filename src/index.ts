@@ -68,4 +68,4 @@ export { verifyImage, type Finding, type Verdict, type Verification, type Verify
 export type { StreamCounts } from './image/counts.ts';
 export type { MemoryDigest, TmemDigest } from './image/content-digest.ts';
 export type { PreambleJson, RecordJson } from './image/record-json.ts';
-export type { Work } from './image/read-stream.ts';
+export type { Work } from './io/work.ts';

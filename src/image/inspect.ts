@@ -1,6 +1,8 @@
 import { TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
-import { decodersFor, readStream, type Work } from './read-stream.ts';
+import { watchedPieces, type Work } from '../io/work.ts';
+import { decodePieces } from '../stream/decode-pieces.ts';
+import { decodersFor } from './read-channels.ts';
 import { recordJson, type RecordJson } from './record-json.ts';
 import { scanIndexed } from './scan-indexed.ts';
 import { Summary, type Inspection } from './summary.ts';
@@ -27,7 +29,7 @@ async function readAll(source: ByteSource, summary: Summary, options: InspectOpt
   const [decoder] = decodersFor([source], { knows: 'all' });
   const records: RecordJson[] = [];
   try {
-    for await (const decoded of readStream(source, decoder, options)) {
+    for await (const decoded of decodePieces(watchedPieces(source, options), decoder)) {
       summary.preamble = decoder.preamble!;
       summary.add(decoded);
       if (options.records === true) records.push(recordJson(decoded, decoder.scratch));

@@ -9,7 +9,7 @@ import type { End } from '../stream/records/control.ts';
 import { decodeFooter, FOOTER_BYTES, type Footer, type IndexEntry } from '../stream/records/index-records.ts';
 import { decodeBody, type BodyContext, type StreamRecord } from '../stream/records/record.ts';
 import { TMEM_ENTRY_BYTES, type TmemPool } from '../stream/records/tmem.ts';
-import type { Work } from './read-stream.ts';
+import type { Work } from '../io/work.ts';
 import type { Summary } from './summary.ts';
 
 const SEAL_BODY = 48;

@@ -7,7 +7,8 @@ import { count, newCounts, type StreamCounts } from './counts.ts';
 import { ContentDigest, needsRandomAccess, type MemoryDigest, type TmemDigest } from './content-digest.ts';
 import { ContentCheck } from './content-check.ts';
 import { IndexCheck } from './index-check.ts';
-import { decodersFor, readChannels, type Work } from './read-stream.ts';
+import type { Work } from '../io/work.ts';
+import { decodersFor, readChannels } from './read-channels.ts';
 import { preambleJson, recordName, type PreambleJson } from './record-json.ts';
 import { RecordStore } from '../stream/record-store.ts';
 

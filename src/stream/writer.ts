@@ -136,6 +136,14 @@ export class StreamWriter {
     );
   }
 
+  /** Guest memory that is known to be zero: costs a bit for a page, and nothing is looked at. */
+  async zero(firstPfn: number, pages: number, pageClass = 0): Promise<void> {
+    assertClass(pageClass, true);
+    await this.#guard(() =>
+      this.#pack(firstPfn, pages, (packer, done) => packer.addZero(firstPfn + done, pages - done, pageClass)),
+    );
+  }
+
   /** Pages that carry no data from now on (stream 7.1, classes from 0x80). */
   async absent(firstPfn: number, pages: number, pageClass: number): Promise<void> {
     assertClass(pageClass, false);
