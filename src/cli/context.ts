@@ -72,6 +72,10 @@ export function startProgress(context: Context, options: GlobalOptions, label: s
  * @throws TransmigrateError USAGE when that would be a terminal, and what opening throws.
  */
 export async function openSource(context: Context, file: string | undefined): Promise<ByteSource> {
+  if (file === '') {
+    const next = 'Name an image. In a script, the variable that should hold its name may be empty.';
+    throw new TransmigrateError('USAGE', 'the name of the FILE is empty', { next });
+  }
   if (file !== undefined && file !== STDIN) return context.library.openFileSource(file);
   if (context.stdin.isTTY === true) {
     const what = file === undefined ? 'no FILE was given' : 'standard input is a terminal';

@@ -50,9 +50,9 @@ async function verify(context: Context, files: readonly string[], options: Verif
   try {
     for (const file of files) {
       const source = await openSource(context, file);
+      const at = sources.push(source) - 1;
       // A digest reads an image twice, which a pipe does not allow: it is put aside in a temporary file.
-      const again = options.digest === true && source.random === null;
-      sources.push(again ? await context.library.spool(source, undefined, context.signal) : source);
+      if (options.digest === true && source.random === null) sources[at] = await context.library.spool(source);
     }
     const verification = await context.library.verifyImage(sources, {
       digest: options.digest === true,

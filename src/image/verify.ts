@@ -6,9 +6,11 @@ import type { StreamDecoder } from '../stream/decoder.ts';
 import { count, newCounts, type StreamCounts } from './counts.ts';
 import { ContentDigest, needsRandomAccess, type MemoryDigest, type TmemDigest } from './content-digest.ts';
 import { IndexCheck } from './index-check.ts';
-import { decodersFor, readChannels, type Work } from './read-stream.ts';
+import { withLookalike } from './lookalike.ts';
+import { readChannels, type Work } from './read-stream.ts';
 import { preambleJson, recordName, type PreambleJson } from './record-json.ts';
 import { RecordStore } from '../stream/record-store.ts';
+import { Focus, WatchedDecoder, WatchedSource } from './watched-source.ts';
 
 /** sound: it restores; findings: it restores, but something is wrong; broken: it will not restore. */
 export type Verdict = 'sound' | 'findings' | 'broken';
@@ -16,6 +18,10 @@ export type Verdict = 'sound' | 'findings' | 'broken';
 /** An error or warning, with the record it is about. */
 export interface Finding extends ErrorJson {
   record: { sequence: number; name: string } | null;
+  /** Of several channels: the number of the one that it is about, where the channel says it. */
+  channel?: number;
+  /** Of several channels: the name of the input that it is about. */
+  file?: string;
 }
 
 /** The result of {@link verifyImage}: spec/cli-json.md 4. */
@@ -29,7 +35,7 @@ export interface Verification {
   about: JsonObject | null;
   counts: StreamCounts;
   bytes: number;
-  /** The last whole checkpoint: to there a cut image is a machine. */
+  /** The last whole checkpoint: to there a cut image is a machine. The offset is that of the first channel given. */
   checkpoint: { number: number; offset: number } | null;
   memory?: MemoryDigest | null;
   tmem?: TmemDigest | null;
@@ -51,7 +57,13 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
   if (options.digest === true) {
     for (const source of sources) if (source.random === null) throw needsRandomAccess(source.name);
   }
-  const decoders = decodersFor(sources, { knows: 'all', ...(options.container === true && { container: true }) });
+  const progress = new VerifyProgress(sources, options);
+  const watched = sources.map((source) => new WatchedSource(source, progress.add));
+  const focus = new Focus();
+  const decoders = sources.map((source, i) => {
+    const container = options.container === true || source.container;
+    return new WatchedDecoder({ knows: 'all', container }, focus, i);
+  });
   const result: Verification = {
     ok: false,
     format: 'tmig',
@@ -67,29 +79,66 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
   const digest = options.digest === true ? new ContentDigest() : undefined;
   const index = new IndexCheck();
   let last: { sequence: number; name: string } | null = null;
+  let checkpointAt = 0;
   try {
-    for await (const decoded of readChannels(sources, decoders, options)) {
+    for await (const decoded of readChannels(watched, decoders, { signal: options.signal })) {
       const { header, record, source, applies } = decoded;
       last = { sequence: header.sequence, name: recordName(header.type, record) };
-      count(result.counts, record.kind);
+      // Where channels meet, each has the record, but the round or checkpoint is one.
+      count(result.counts, applies ? record.kind : 'MEETING');
       if (record.kind === 'ABOUT') result.about ??= record.about;
-      if (record.kind === 'CHECKPOINT' && applies) result.checkpoint = { number: record.number, offset: header.offset };
+      if (record.kind === 'CHECKPOINT') {
+        if (source === 0) checkpointAt = header.offset;
+        if (applies) result.checkpoint = { number: record.number, offset: checkpointAt };
+      }
+      // Only one channel alone can have an index (stream 14.4).
       if (isIndexed(decoders[source].preamble!)) index.add(decoded);
       if (applies) digest?.add(decoded, source);
     }
-    if (digest !== undefined) await addDigests(result, digest, sources, decoders);
-  } catch (error) {
-    if (!(error instanceof TransmigrateError) || isAboutReading(error)) throw error;
-    result.errors.push(finding(error, recordAt(error, decoders, last)));
+    if (digest !== undefined) await addDigests(result, digest, watched, decoders);
+  } catch (thrown) {
+    if (!(thrown instanceof TransmigrateError) || isAboutReading(thrown)) throw thrown;
+    const source = sourceOf(thrown, focus);
+    const error = withLookalike(thrown, watched[source ?? 0].head);
+    if (error.code === 'NOT_AN_IMAGE') result.format = 'unknown';
+    const found = finding(error, recordAt(error, decoders, last));
+    result.errors.push(source === undefined ? found : ofChannel(found, source, sources, decoders));
   }
   result.bytes = decoders.reduce((sum, decoder) => sum + decoder.offset, 0);
   const preamble = decoders[0]?.preamble;
   result.preamble = preamble === undefined ? null : preambleJson(preamble);
-  if (result.errors.length === 0) result.warnings.push(...warningsOf(decoders, index));
+  if (result.errors.length === 0) {
+    result.warnings.push(...index.warnings().map((warning) => finding(warning, recordOfPath(warning))));
+    for (const [i, decoder] of decoders.entries()) {
+      if (decoder.trailing > 0) result.warnings.push(ofChannel(trailingData(decoder), i, sources, decoders));
+    }
+  }
   if (digest !== undefined && result.errors.length > 0) Object.assign(result, { memory: null, tmem: null });
   result.verdict = result.errors.length > 0 ? 'broken' : result.warnings.length > 0 ? 'findings' : 'sound';
   result.ok = result.verdict !== 'broken';
   return result;
+}
+
+/** How far a verification is: all sources together; a digest reads their data a second time. */
+class VerifyProgress {
+  readonly #options: VerifyOptions;
+  readonly #total: number | null;
+  #done = 0;
+
+  constructor(sources: readonly ByteSource[], options: VerifyOptions) {
+    this.#options = options;
+    const sum = sources.reduce<number | null>(
+      (total, { size }) => (total === null || size === null ? null : total + size),
+      0,
+    );
+    this.#total = sum === null || options.digest !== true ? sum : 2 * sum;
+  }
+
+  readonly add = (bytes: number): void => {
+    this.#done += bytes;
+    if (this.#options.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'Verifying was cancelled');
+    this.#options.onProgress?.(this.#done, this.#total);
+  };
 }
 
 /** Failures that say nothing of the image. */
@@ -109,20 +158,42 @@ async function addDigests(
   result.tmem = await digest.tmem(stores);
 }
 
-function warningsOf(decoders: readonly StreamDecoder[], index: IndexCheck): Finding[] {
-  const warnings = index.warnings().map((warning) => finding(warning, recordOfPath(warning)));
-  for (const decoder of decoders) {
-    if (decoder.trailing === 0) continue;
-    const what = `${decoder.trailing} bytes stand after the end of the image in its container`;
-    const details = {
-      offset: decoder.offset,
-      path: 'end of stream',
-      section: '13.4',
-      data: { bytes: decoder.trailing },
-    };
-    warnings.push(finding(new TransmigrateError('TRAILING_DATA', what, details), null));
-  }
-  return warnings;
+function trailingData(decoder: StreamDecoder): Finding {
+  const what = `${decoder.trailing} bytes stand after the end of the image in its container`;
+  const details = {
+    offset: decoder.offset,
+    path: 'end of stream',
+    section: '13.4',
+    data: { bytes: decoder.trailing },
+    next: 'The image itself is whole; nothing need be done.',
+  };
+  return finding(new TransmigrateError('TRAILING_DATA', what, details), null);
+}
+
+/** Which of the sources an error is about; undefined when it is about all of them. */
+function sourceOf(error: TransmigrateError, focus: Focus): number | undefined {
+  if (focus.channel !== undefined) return focus.channel;
+  // Where channels meet, the error itself says whose record differs.
+  return typeof error.data.channel === 'number' ? error.data.channel : undefined;
+}
+
+/** The finding with the channel and file that it is about; of one channel alone there is nothing to tell. */
+function ofChannel(
+  found: Finding,
+  source: number,
+  sources: readonly ByteSource[],
+  decoders: readonly StreamDecoder[],
+): Finding {
+  if (sources.length === 1) return found;
+  const channel = decoders[source].preamble?.channel;
+  // A path that starts with the position of the source would only confuse it with the channel's number.
+  const path = found.path?.replace(/^channel \d+, /, '');
+  return {
+    ...found,
+    ...(path !== undefined && { path }),
+    ...(channel !== undefined && { channel }),
+    file: sources[source].name,
+  };
 }
 
 /** An error as a finding. */

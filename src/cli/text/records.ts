@@ -15,11 +15,17 @@ import { formatBytes, formatCount, formatHex, pad, plural, shorten } from './for
 import { clientText, recordNumber } from './summaries.ts';
 import type { Layout } from './style.ts';
 import { vcpuMode, vcpuState } from './vcpu.ts';
+import { paragraph, wrapText } from './wrap.ts';
 
 /** Things of a list that are shown before `...`. */
 const SHOWN = 3;
-/** Longest summary where there is no terminal to limit it. */
-const LONGEST = 200;
+/** Longest summary; `--json` has everything. */
+const LONGEST = 400;
+const GAP = '  ';
+/** With fewer columns than this the fields are easier to read below the rest of the line. */
+const LEAST_ROOM = 40;
+/** How far they are indented there. */
+const BELOW = 4;
 
 const MIN_OFFSET_DIGITS = 8;
 
@@ -28,6 +34,11 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
   const last = records.at(-1);
   if (last === undefined) return;
   const widths = columnWidths(records, last);
+  const { style, width } = layout;
+  // The columns before the fields, with a gap after each. Where they leave too little room, the fields go below them.
+  const before = widths.offset + widths.sequence + widths.name + 'section'.length + widths.length + 5 * GAP.length + 2;
+  const isNarrow = width - before < LEAST_ROOM;
+  const indent = isNarrow ? BELOW : before;
   const head = [
     pad('offset', widths.offset + 2, 'left'),
     pad('#', widths.sequence, 'right'),
@@ -35,7 +46,7 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
     pad('section', 'section'.length, 'left'),
     pad('length', widths.length, 'right'),
   ];
-  yield layout.style.faint(`${head.join('  ')}  fields`);
+  yield* wrapText(style.faint([...head, ...(isNarrow ? [] : ['fields'])].join(GAP).trimEnd()), width);
   for (const record of records) {
     const cells = [
       formatHex(record.offset, widths.offset),
@@ -43,9 +54,14 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
       pad(shorten(recordName(record), widths.name), widths.name, 'left'),
       pad(record.section, 'section'.length, 'left'),
       pad(formatCount(record.length), widths.length, 'right'),
-    ].join('  ');
-    const room = Math.min(LONGEST, layout.width - cells.length - 2);
-    yield `${cells}  ${shorten(recordSummary(record), Math.max(room, 3))}`.trimEnd();
+    ].join(GAP);
+    const summary = shorten(recordSummary(record), LONGEST);
+    if (!isNarrow) {
+      yield* paragraph(cells + GAP, summary, indent, width);
+      continue;
+    }
+    yield* paragraph('', cells, BELOW, width);
+    if (summary !== '') yield* paragraph(' '.repeat(BELOW), summary, BELOW, width);
   }
 }
 
@@ -107,7 +123,7 @@ const SUMMARIES: Readonly<Record<string, (fields: Fields) => readonly string[]>>
     `${bytesField(f, 'deviceBytes')} of devices`,
     chains(f),
   ],
-  INDEX: (f) => [`${countField(f, 'entries')} entries`],
+  INDEX: (f) => [plural(integerField(f, 'entries') ?? '?', 'entry', 'entries')],
   INDEX_ROOT: (f) => [plural(numberField(f, 'segments'), 'segment')],
   ACK: (f) => [
     `channel ${countField(f, 'channel')}`,
@@ -127,7 +143,7 @@ const SUMMARIES: Readonly<Record<string, (fields: Fields) => readonly string[]>>
   ],
   VCPU_STATE: (f) => [`vcpu ${countField(f, 'vcpu')}`, `kind ${textField(f, 'kind')}`, bytesField(f, 'bytes')],
   X86_CPUID: (f) => [
-    plural(listField(f, 'leaves').length, 'leaf').replace('leafs', 'leaves'),
+    plural(listField(f, 'leaves').length, 'leaf', 'leaves'),
     shown(listField(f, 'leaves').map((leaf) => textField(asFields(leaf), 'leaf'))),
   ],
   X86_MSR: (f) => [
@@ -172,11 +188,16 @@ const SUMMARIES: Readonly<Record<string, (fields: Fields) => readonly string[]>>
   ],
   TMEM_INVALIDATE: (f) => [
     incarnation(f),
-    f.scope === 'pool' ? 'the whole pool' : `${listField(f, 'handles').length} ${textField(f, 'scope')}`,
+    f.scope === 'pool' ? 'the whole pool' : plural(listField(f, 'handles').length, singular(textField(f, 'scope'))),
     shown(listField(f, 'handles').map(handle)),
   ],
   ORIGIN: (f) => [`part ${countField(f, 'part')} of ${textField(f, 'format')}`, stored(f)],
 };
+
+/** `page` of the scope `pages`. */
+function singular(scope: string): string {
+  return scope.replace(/s$/, '');
+}
 
 function words(parts: readonly string[]): string {
   return parts.filter((part) => part !== '').join(', ');
@@ -279,6 +300,7 @@ function anyValue(value: unknown): string {
 
 /** Hex and plain words stay as they are; what has spaces is quoted, so that one sees where it ends. */
 function stringValue(value: string): string {
-  const text = showValue(value);
-  return /^[^\s"=,[\]]+$/.test(text) ? shorten(text, 64) : JSON.stringify(shorten(text, 64));
+  // It is escaped here, once and for all: quoted, only the quotes in it are left to be told from those around it.
+  const text = shorten(showValue(value), 64);
+  return /^[^\s"=,[\]]+$/.test(text) ? text : `"${text.replaceAll('"', String.raw`\"`)}"`;
 }
