@@ -3,7 +3,7 @@ import { TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import { escapeText } from './escape.ts';
 import type { Library } from './library.ts';
-import type { Output } from './output.ts';
+import type { Output, OutputStream } from './output.ts';
 import { Progress, progressMode } from './progress.ts';
 import { COLOURED, PLAIN } from './text/style.ts';
 import type { Layout } from './text/style.ts';
@@ -45,20 +45,26 @@ export function wantsColour(context: Context, option: boolean, output: Output = 
 
 /** How to lay out a report on standard output: a pipe or file gets lines of any length and no colours. */
 export function layoutOf(context: Context, options: GlobalOptions): Layout {
-  const { isTTY, columns } = context.stdout.stream;
+  const { stream } = context.stdout;
   return {
     style: wantsColour(context, options.color) ? COLOURED : PLAIN,
-    width: isTTY === true ? Math.max(columns ?? DEFAULT_COLUMNS, NARROWEST) : Infinity,
+    width: stream.isTTY === true ? Math.max(columnsOf(stream), NARROWEST) : Infinity,
   };
+}
+
+/** Columns of a terminal; one that does not know its size says 0. */
+export function columnsOf({ columns }: OutputStream): number {
+  return columns === undefined || columns <= 0 ? DEFAULT_COLUMNS : columns;
 }
 
 /** Progress on standard error for work that is called `label`. */
 export function startProgress(context: Context, options: GlobalOptions, label: string): Progress {
-  const { stderr, now, signal } = context;
+  const { stderr, env, now, signal } = context;
   const progress = new Progress({
-    mode: progressMode(stderr.stream.isTTY === true, options),
+    // A dumb terminal can't take back what it shows.
+    mode: progressMode(stderr.stream.isTTY === true && env.TERM !== 'dumb', options),
     write: (text) => void stderr.stream.write(text),
-    columns: () => stderr.stream.columns ?? DEFAULT_COLUMNS,
+    columns: () => columnsOf(stderr.stream),
     now,
     label: escapeText(label),
   });

@@ -17,7 +17,12 @@ export function withCommandWord(
     const asksForHelp = argv.some((arg) => ['-h', '--help', '-V', '--version'].includes(arg));
     return asksForHelp ? argv : ['inspect', ...argv];
   }
-  if (!word.afterDashes && (word.text === 'help' || program.commands.some((one) => one.name() === word.text)))
+  const isCommand = (text: string) => program.commands.some((one) => one.name() === text);
+  const topic = argv[word.at + 1];
+  // Of a word that there is no help for, commander would print the help of everything.
+  if (word.text === 'help' && !word.afterDashes && topic !== undefined && !topic.startsWith('-') && !isCommand(topic))
+    return [topic];
+  if (!word.afterDashes && (word.text === 'help' || isCommand(word.text)))
     return [word.text, ...argv.slice(0, word.at), ...argv.slice(word.at + 1)];
   const isFile =
     word.afterDashes || word.text === STDIN || word.text === '' || /[./\\]/.test(word.text) || fileExists(word.text);

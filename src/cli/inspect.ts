@@ -22,7 +22,7 @@ export function inspectCommand(context: Context): Command {
         'The word "inspect" can be left out when a FILE is given.',
     )
     .argument('[file]', 'the image; "-" or none: standard input')
-    .option('--records', 'show every record, one line each')
+    .option('--records', 'list every record, with its offset and section')
     .option('--json', 'print one JSON object')
     .action(async (file: string | undefined, _options: unknown, self: Command) => {
       await inspect(context, file, self.optsWithGlobals<InspectOptions>());

@@ -61,7 +61,7 @@ export function countsText(counts: StreamCounts, where = ''): string {
   const parts = [plural(counts.seals, 'seal')];
   if (counts.rounds > 0) parts.push(plural(counts.rounds, 'round'));
   parts.push(plural(counts.checkpoints, 'checkpoint'));
-  if (counts.unknownOptional > 0) parts.push(`${formatCount(counts.unknownOptional)} unknown and optional`);
+  if (counts.unknownOptional > 0) parts.push(`${formatCount(counts.unknownOptional)} unknown optional ones`);
   return `${plural(counts.records, 'record')}${where}: ${parts.join(', ')}`;
 }
 

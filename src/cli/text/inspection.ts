@@ -218,7 +218,7 @@ function diskRow(disk: Fields): string[] {
 const BINDING_COLUMNS: readonly Column[] = [
   { title: 'record', align: 'right' },
   { title: 'version', align: 'right' },
-  { title: 'fields', align: 'right', rank: 1 },
+  { title: 'schema', rank: 1 },
   { title: 'name' },
   { title: 'text' },
 ];
@@ -228,7 +228,7 @@ function bindingRow(binding: Fields): string[] {
   return [
     recordNumber(binding),
     countField(binding, 'version'),
-    binding.schema === null ? 'no schema' : String(listField(schema, 'fields').length),
+    binding.schema === null ? 'none' : plural(listField(schema, 'fields').length, 'field'),
     textField(binding, 'name'),
     textField(binding, 'text'),
   ];

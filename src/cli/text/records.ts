@@ -1,4 +1,5 @@
 import type { RecordJson } from '../../image/record-json.ts';
+import { PAGE_CLASS } from '../../stream/records/ram.ts';
 import type { Fields } from './fields.ts';
 import {
   asFields,
@@ -12,6 +13,7 @@ import {
 } from './fields.ts';
 import { numberField, showValue } from './fields.ts';
 import { formatBytes, formatCount, formatHex, pad, plural, shorten } from './format.ts';
+import type { Integer } from './format.ts';
 import { clientText, recordNumber } from './summaries.ts';
 import type { Layout } from './style.ts';
 import { vcpuMode, vcpuState } from './vcpu.ts';
@@ -23,7 +25,7 @@ const SHOWN = 3;
 const LONGEST = 400;
 const GAP = '  ';
 /** With fewer columns than this the fields are easier to read below the rest of the line. */
-const LEAST_ROOM = 40;
+const LEAST_ROOM = 28;
 /** How far they are indented there. */
 const BELOW = 4;
 
@@ -232,10 +234,20 @@ function extents(list: readonly unknown[]): string {
     const pages = BigInt(integerField(extent, 'pages') ?? 1);
     const range = pages > 1n ? `${formatHex(first)}-${formatHex(first + pages - 1n)}` : formatHex(first);
     const kind = integerField(extent, 'class');
-    return kind === null || String(kind) === '0' ? range : `${range} (class ${formatHex(BigInt(kind))})`;
+    return kind === null || String(kind) === '0' ? range : `${range} (${classText(kind)})`;
   });
   const more = list.length > SHOWN ? ` (${formatCount(list.length)} extents)` : '';
   return shown(texts) + more;
+}
+
+const CLASS_NAMES: ReadonlyMap<string, string> = new Map(
+  Object.entries(PAGE_CLASS).map(([name, number]) => [String(number), name]),
+);
+
+/** Name of a page class as stream 7.1 lists it: `not present` for `notPresent`. */
+function classText(kind: Integer): string {
+  const name = CLASS_NAMES.get(String(kind)) ?? `class ${formatHex(BigInt(kind))}`;
+  return name.replace(/[A-Z\d]+/g, (part) => ` ${part.toLowerCase()}`);
 }
 
 function units(list: readonly unknown[]): string {

@@ -22,7 +22,7 @@ export function* verificationLines(
   yield* findingLines(errors, style.bad('error'), width);
   yield* findingLines(warnings, style.warning('warning'), width);
   // Of what is no image at all there are no facts.
-  if (verification.preamble !== null) yield* pairLines(factPairs(verification, names.length), layout);
+  if (verification.preamble !== null) yield* pairLines(factPairs(verification, names), layout);
 }
 
 function verdictText({ verdict, errors }: Verification, style: Style): string {
@@ -42,7 +42,7 @@ function* findingLines(findings: readonly Finding[], label: string, width: numbe
   }
 }
 
-function factPairs(verification: Verification, channels: number): [string, string][] {
+function factPairs(verification: Verification, names: readonly string[]): [string, string][] {
   const { preamble, about, counts, bytes, checkpoint, memory, tmem } = verification;
   const pairs: [string, string][] = [];
   if (preamble !== null) {
@@ -50,8 +50,8 @@ function factPairs(verification: Verification, channels: number): [string, strin
     pairs.push(['image', imageText(preamble) + (name === '' ? '' : `, ${name}`)]);
   }
   pairs.push(['read', formatSize(bytes)]);
-  pairs.push(['content', countsText(counts, channels > 1 ? ` in ${channels} channels` : '')]);
-  const point = checkpoint === null ? 'none: no consistent machine in it' : checkpointText(checkpoint);
+  pairs.push(['content', countsText(counts, names.length > 1 ? ` in ${names.length} channels` : '')]);
+  const point = checkpoint === null ? 'none: no consistent machine in it' : checkpointText(checkpoint, names);
   pairs.push(['checkpoint', point]);
   if (memory !== null && memory !== undefined) {
     pairs.push(['memory', `${plural(memory.pages, 'page')}, ${formatCount(memory.zeroPages)} of them zero`]);
@@ -64,6 +64,7 @@ function factPairs(verification: Verification, channels: number): [string, strin
   return pairs;
 }
 
-function checkpointText(checkpoint: NonNullable<Verification['checkpoint']>): string {
-  return `${formatCount(checkpoint.number)} at offset ${formatHex(checkpoint.offset)}`;
+function checkpointText(checkpoint: NonNullable<Verification['checkpoint']>, names: readonly string[]): string {
+  const where = names.length > 1 ? ` of ${escapeText(names[0] ?? '')}` : '';
+  return `${formatCount(checkpoint.number)} at offset ${formatHex(checkpoint.offset)}${where}`;
 }
