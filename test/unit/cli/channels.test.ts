@@ -82,7 +82,7 @@ test('where channels meet at records that differ, the one that came with another
   const [error] = (await verifyImage(sources)).errors;
   assert.equal(error.code, 'CHAIN_VECTOR');
   const text = problemText(error);
-  assert.match(text, /in channel 0 \(zero\), at offset 0x[0-9a-f]+, record \d+ \(TMEM_CLIENT\), section 14\.2/);
+  assert.match(text, /in channel 1 \(one\), at offset 0x[0-9a-f]+, record \d+ \(TMEM_CLIENT\), section 14\.2/);
   assert.equal(text.match(/channel \d/g)?.length, 1, text);
 });
 
