@@ -1,5 +1,5 @@
 import type { JsonObject } from '../bytes/bounded-json.ts';
-import { TransmigrateError, type ErrorJson } from '../errors.ts';
+import { ERRORS, TransmigrateError, type ErrorJson } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import { isIndexed, type Preamble } from '../stream/preamble.ts';
 import type { StreamDecoder } from '../stream/decoder.ts';
@@ -50,7 +50,7 @@ export interface VerifyOptions extends Work {
 
 /**
  * Reads all of an image and says whether it is sound. Whatever is wrong with the image is in the result; what is
- * thrown is about reading it (READ_FAILED, CANCELLED).
+ * thrown is about reading it (READ_FAILED, CANCELLED; of a spooled pipe also WRITE_FAILED).
  * @param sources the channels of one stream, in any order: mostly one. They stay open.
  */
 export async function verifyImage(sources: readonly ByteSource[], options: VerifyOptions = {}): Promise<Verification> {
@@ -141,9 +141,10 @@ class VerifyProgress {
   };
 }
 
-/** Failures that say nothing of the image. */
+/** Failures that say nothing of the image: it can't be read or put aside, or nobody wants it any more. */
 function isAboutReading(error: TransmigrateError): boolean {
-  return error.code === 'READ_FAILED' || error.code === 'CANCELLED';
+  const kind = ERRORS[error.code].class;
+  return kind === 'store' || kind === 'cancelled';
 }
 
 async function addDigests(
