@@ -41,9 +41,9 @@ const ENVIRONMENT: readonly (readonly [name: string, what: string])[] = [
 ];
 
 const DESCRIPTION = [
-  'transmigrate reads images of virtual machines, written in the Transmigrate stream (tmig): it shows what is in them, ' +
-    'their transcendent memory (tmem) too, and says whether they will restore. tmig is a shorter name of the same ' +
-    'command. This version of the command does not write images.',
+  'transmigrate reads images of virtual machines, written in the Transmigrate stream (tmig): it shows what is in ' +
+    'them, their transcendent memory (tmem) too, and says whether they will restore. tmig is a shorter name of the ' +
+    'same command. This version of the command does not write images.',
   'A FILE without a command is inspected. "-" stands for standard input.',
   'Text out of an image is shown with control characters, bidirectional controls and everything ' +
     'invisible spelled out, so ' +

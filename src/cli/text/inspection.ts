@@ -67,7 +67,11 @@ function imageLines(inspection: Inspection, layout: Layout): string[] {
     if (features !== '') pairs.push(['features', features]);
   }
   const read = formatBytes(bytesRead);
-  const how = indexed ? `${read} of it read, by its index` : bytesRead === file.bytes ? 'all of it read' : `${read} read`;
+  const how = indexed
+    ? `${read} of it read, by its index`
+    : bytesRead === file.bytes
+      ? 'all of it read'
+      : `${read} read`;
   pairs.push(['size', file.bytes === null ? how : `${formatSize(file.bytes)}, ${how}`]);
   pairs.push(['content', countsText(counts)]);
   if (origin !== null) {
@@ -248,7 +252,11 @@ function* problemLines({ complete, error, counts }: Inspection, layout: Layout):
   const { style } = layout;
   const indented = (text: string) => paragraph('  ', text, 2, layout.width);
   if (error !== null) {
-    yield* sectionLines('Wrong', [...indented(style.bad(problemText(error))), ...indented(escapeText(error.next))], layout);
+    yield* sectionLines(
+      'Wrong',
+      [...indented(style.bad(problemText(error))), ...indented(escapeText(error.next))],
+      layout,
+    );
   } else if (!complete) {
     const what = 'The end of the image was not found: it is cut, or still being written.';
     yield* sectionLines('Not complete', indented(style.warning(what)), layout);

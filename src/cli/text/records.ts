@@ -17,7 +17,7 @@ import type { Integer } from './format.ts';
 import { clientText, recordNumber } from './summaries.ts';
 import type { Layout } from './style.ts';
 import { vcpuMode, vcpuState } from './vcpu.ts';
-import { paragraph, wrapText } from './wrap.ts';
+import { paragraph, wordsFit, wrapText } from './wrap.ts';
 
 /** Things of a list that are shown before `...`. */
 const SHOWN = 3;
@@ -40,7 +40,6 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
   // The columns before the fields, with a gap after each. Where they leave too little room, the fields go below them.
   const before = widths.offset + widths.sequence + widths.name + 'section'.length + widths.length + 5 * GAP.length + 2;
   const isNarrow = width - before < LEAST_ROOM;
-  const indent = isNarrow ? BELOW : before;
   const head = [
     pad('offset', widths.offset + 2, 'left'),
     pad('#', widths.sequence, 'right'),
@@ -48,7 +47,11 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
     pad('section', 'section'.length, 'left'),
     pad('length', widths.length, 'right'),
   ];
-  yield* wrapText(style.faint([...head, ...(isNarrow ? [] : ['fields'])].join(GAP).trimEnd()), width);
+  // Where not even the columns have room, they are no columns.
+  const isTight = before - GAP.length > width;
+  const joined = (cells: readonly string[]) => (isTight ? cells.map((cell) => cell.trim()) : cells).join(GAP).trimEnd();
+  const [first = '', ...rest] = wrapText(joined([...head, ...(isNarrow ? [] : ['fields'])]), width);
+  for (const line of [first, ...rest.map((one) => ' '.repeat(BELOW) + one.trim())]) yield style.faint(line.trimEnd());
   for (const record of records) {
     const cells = [
       formatHex(record.offset, widths.offset),
@@ -56,13 +59,13 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
       pad(shorten(recordName(record), widths.name), widths.name, 'left'),
       pad(record.section, 'section'.length, 'left'),
       pad(formatCount(record.length), widths.length, 'right'),
-    ].join(GAP);
+    ];
     const summary = shorten(recordSummary(record), LONGEST);
-    if (!isNarrow) {
-      yield* paragraph(cells + GAP, summary, indent, width);
+    if (!isNarrow && wordsFit(summary, width - before)) {
+      yield* paragraph(joined(cells) + GAP, summary, before, width);
       continue;
     }
-    yield* paragraph('', cells, BELOW, width);
+    yield* paragraph('', joined(cells), BELOW, width);
     if (summary !== '') yield* paragraph(' '.repeat(BELOW), summary, BELOW, width);
   }
 }

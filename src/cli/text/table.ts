@@ -1,6 +1,6 @@
 import { displayWidth, pad, shorten } from './format.ts';
 import type { Layout } from './style.ts';
-import { paragraph } from './wrap.ts';
+import { paragraph, wordsFit } from './wrap.ts';
 
 /** A column of a table. */
 export interface Column {
@@ -16,6 +16,8 @@ const GAP = '  ';
 export const LONGEST_VALUE = 400;
 /** Names of pairs that are longer stand on a line of their own, so that they do not push all values aside. */
 const LONGEST_NAME = 20;
+/** How far a value that has no room beside its name is indented below it. */
+const BELOW = 4;
 /** How far what has no room in a row is indented below it, at most. */
 const DEEPEST = 8;
 
@@ -81,10 +83,15 @@ export function pairLines(pairs: readonly (readonly [name: string, value: string
   const column = Math.max(0, ...widths);
   const indent = INDENT.length + column + GAP.length;
   return pairs.flatMap(([name, value]) => {
-    const isLong = displayWidth(name) > LONGEST_NAME;
-    const start = isLong ? ' '.repeat(indent) : `${INDENT}${style.faint(pad(name, column, 'left'))}${GAP}`;
-    const lines = paragraph(start, shorten(value, LONGEST_VALUE), indent, width);
-    return isLong ? [`${INDENT}${style.faint(shorten(name, LONGEST_VALUE))}`, ...lines] : lines;
+    const text = shorten(value, LONGEST_VALUE);
+    if (displayWidth(name) > LONGEST_NAME) {
+      const start = `${INDENT}${style.faint(shorten(name, LONGEST_VALUE))}`;
+      return [start, ...paragraph(' '.repeat(indent), text, indent, width)];
+    }
+    const start = `${INDENT}${style.faint(pad(name, column, 'left'))}${GAP}`;
+    if (wordsFit(text, width - indent)) return paragraph(start, text, indent, width);
+    // A word too long to stand beside its name has more room below it.
+    return [start.trimEnd(), ...paragraph(' '.repeat(BELOW), text, BELOW, width)];
   });
 }
 

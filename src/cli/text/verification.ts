@@ -55,11 +55,11 @@ function factPairs(verification: Verification, names: readonly string[]): [strin
   pairs.push(['checkpoint', point]);
   if (memory !== null && memory !== undefined) {
     pairs.push(['memory', `${plural(memory.pages, 'page')}, ${formatCount(memory.zeroPages)} of them zero`]);
-    pairs.push(['', `sha256 ${escapeText(memory.sha256)}`]);
+    pairs.push(['  sha256', escapeText(memory.sha256)]);
   }
   if (tmem !== null && tmem !== undefined) {
     pairs.push(['tmem', `${plural(tmem.pages, 'page')} in ${plural(tmem.pools, 'pool')}`]);
-    pairs.push(['', `sha256 ${escapeText(tmem.sha256)}`]);
+    pairs.push(['  sha256', escapeText(tmem.sha256)]);
   }
   return pairs;
 }

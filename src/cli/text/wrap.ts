@@ -28,6 +28,11 @@ export function wrapText(text: string, room: number, firstRoom: number = room): 
   return [...lines, line ?? ''];
 }
 
+/** Whether each word of a text has room in a line by itself. */
+export function wordsFit(text: string, room: number): boolean {
+  return text.split(' ').every((word) => displayWidth(word) <= room);
+}
+
 /** A paragraph: `start`, then the text, wrapped at the width; further lines are indented. */
 export function paragraph(start: string, text: string, indent: number, width: number): string[] {
   const startWidth = displayWidth(stripVTControlCharacters(start));

@@ -62,7 +62,7 @@ test('channels given in another order are told by their own numbers', async () =
   const [error] = errors;
   const { errors: straight } = await verifyImage(sources);
   assert.deepEqual([error.file, error.channel], [straight[0].file, straight[0].channel]);
-  assert.match(error.file ?? '', new RegExp(`ch${error.channel}`));
+  assert.match(error.file ?? '', new RegExp(`ch${String(error.channel)}`));
 });
 
 test('where channels meet at records that differ, the one that came with another is named, and once', async () => {
@@ -111,6 +111,9 @@ test('progress is that of all channels together', async () => {
       assert.equal(all, total);
     },
   });
-  assert.deepEqual(seen, seen.toSorted((a, b) => a - b));
+  assert.deepEqual(
+    seen,
+    seen.toSorted((a, b) => a - b),
+  );
   assert.equal(seen.at(-1), total);
 });

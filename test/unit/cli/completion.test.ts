@@ -4,7 +4,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { completionScript, SHELLS, type Shell } from '../../../src/cli/completion-scripts.ts';
 import { buildProgram } from '../../../src/cli/program.ts';
 import { fakeWorld } from './fake.ts';
@@ -54,7 +53,7 @@ const TYPED: readonly (readonly [line: string, offers: readonly string[]])[] = [
   ['transmigrate verify my', ['my guest.tmig']],
 ];
 
-const typeIntoZsh = fileURLToPath(new URL('type-into-zsh.zsh', import.meta.url));
+const typeIntoZsh = join(import.meta.dirname, 'type-into-zsh.zsh');
 
 test('zsh completes what is typed into it', { skip: missing('zsh') }, () => {
   const script = join(directory, 'typed.zsh');
@@ -77,18 +76,29 @@ test('fish completes what is typed into it', { skip: missing('fish') }, () => {
 });
 
 /** `script` gives a program a terminal. */
-const noTerminal = spawnSync('script', ['-qec', 'true', '/dev/null'], { input: '' }).status !== 0 && 'there is no script(1) here';
+const noTerminal =
+  spawnSync('script', ['-qec', 'true', '/dev/null'], { input: '' }).status !== 0 && 'there is no script(1) here';
 
 test('bash completes what is typed into it', { skip: missing('bash') || noTerminal }, () => {
   const script = join(directory, 'typed.bash');
   const show = (name: string) => `${name}() { printf '[%s]' "$@"; echo; }`;
   writeFileSync(script, [completionScript(program, 'bash'), show('transmigrate'), show('tmig'), 'PS1='].join('\n'));
-  const lines = ['transmigrate ver\tmy\t', 'tmig verify --s\t', 'transmigrate --rec\tmy\t', 'transmigrate completion z\t'];
+  const lines = [
+    'transmigrate ver\tmy\t',
+    'tmig verify --s\t',
+    'transmigrate --rec\tmy\t',
+    'transmigrate completion z\t',
+  ];
   const input = `source '${script}'\n${lines.map((line) => `${line}\n`).join('')}exit\n`;
   const options = { encoding: 'utf8', cwd: directory, input, timeout: 60_000 } as const;
   const { stdout } = spawnSync('script', ['-qec', 'bash --norc --noprofile -i', '/dev/null'], options);
   const shown = Array.from(stdout.matchAll(/^(?:\[[^\]\r]*\])+(?=\r?$)/gm), ([args]) => args);
-  assert.deepEqual(shown, ['[verify][my guest.tmig]', '[verify][--strict]', '[--records][my guest.tmig]', '[completion][zsh]']);
+  assert.deepEqual(shown, [
+    '[verify][my guest.tmig]',
+    '[verify][--strict]',
+    '[--records][my guest.tmig]',
+    '[completion][zsh]',
+  ]);
 });
 
 const BASH: readonly (readonly [line: readonly string[], offers: readonly string[]])[] = [

@@ -114,7 +114,10 @@ test('with --json it is one JSON document', async () => {
 });
 
 test('while a report waits for its reader: a JSON document that was begun is not followed by a second', async () => {
-  for (const args of [['--records', 'records.tmig'], ['--records', '--json', 'records.tmig']]) {
+  for (const args of [
+    ['--records', 'records.tmig'],
+    ['--records', '--json', 'records.tmig'],
+  ]) {
     const child = start(['inspect', ...args]);
     await once(child.stdout, 'readable');
     // The pipe is full by now, or soon: nobody reads it.
@@ -133,7 +136,7 @@ test('a second Ctrl-C ends it at once, whatever it does', async () => {
   child.kill('SIGINT');
   child.kill('SIGINT');
   const { status, signal } = await end;
-  assert.ok(status === 130 || signal === 'SIGINT', `${status} ${signal}`);
+  assert.ok(status === 130 || signal === 'SIGINT', JSON.stringify([status, signal]));
 });
 
 test('at any moment from its start: no stack, and nothing left behind', async () => {
@@ -146,7 +149,10 @@ test('at any moment from its start: no stack, and nothing left behind', async ()
     child.kill('SIGINT');
     const { status, signal, out, err } = await end;
     // Before the command has begun to listen, the signal ends the process as it ends any other.
-    assert.ok(signal === 'SIGINT' ? err === '' : status === 130 && err === SAID, `${ms} ms: ${status} ${signal} ${err}`);
+    assert.ok(
+      signal === 'SIGINT' ? err === '' : status === 130 && err === SAID,
+      JSON.stringify([ms, status, signal, err]),
+    );
     assert.equal(out, '');
     assert.deepEqual(readdirSync(spooled), []);
   }

@@ -2,7 +2,17 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,8 +52,11 @@ interface Options {
 function run(args: readonly string[], { env = {}, stdio = ['pipe', 'pipe', 'pipe'], ...rest }: Options = {}) {
   const options = { encoding: 'utf8', cwd: directory, env: { ...process.env, ...env }, stdio, ...rest } as const;
   // What is not answered in this time waits for something.
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [bin, ...args], { ...options, timeout: 30_000 });
-  assert.equal(signal, null, `${args.join(' ')}: ${signal}`);
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [bin, ...args], {
+    ...options,
+    timeout: 30_000,
+  });
+  assert.equal(signal, null, args.join(' '));
   assert.doesNotMatch(`${stdout}${stderr}`, /^ {4}at |node:internal/m, 'no stack trace');
   return { status, out: stdout ?? '', err: stderr ?? '' };
 }
@@ -147,10 +160,14 @@ test('a TMPDIR that is full, missing or not writable', (t) => {
 });
 
 test('standard input that is closed, and standard output that is closed or full', (t) => {
-  const closed = spawnSync('sh', ['-c', '"$0" "$1" verify --digest - <&-', process.execPath, bin], { encoding: 'utf8' });
+  const closed = spawnSync('sh', ['-c', '"$0" "$1" verify --digest - <&-', process.execPath, bin], {
+    encoding: 'utf8',
+  });
   assert.equal(closed.status, 10);
   assert.match(closed.stdout, /It is empty/);
-  const silent = spawnSync('sh', ['-c', '"$0" "$1" "$2" >&-', process.execPath, bin, here('a.tmig')], { encoding: 'utf8' });
+  const silent = spawnSync('sh', ['-c', '"$0" "$1" "$2" >&-', process.execPath, bin, here('a.tmig')], {
+    encoding: 'utf8',
+  });
   assert.deepEqual([silent.status, silent.stderr], [0, '']);
   if (process.platform !== 'linux') return t.skip('/dev/full is of Linux');
   for (const args of [['a.tmig'], ['--json', 'a.tmig'], ['verify', 'a.tmig'], ['completion', 'bash']]) {
