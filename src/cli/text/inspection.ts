@@ -1,5 +1,6 @@
 import type { Inspection, MemorySummary, PoolSummary } from '../../image/summary.ts';
 import type { Fields } from './fields.ts';
+import { ERRORS } from '../../errors.ts';
 import { escapeText } from '../escape.ts';
 import { aboutLines } from './about.ts';
 import { asFields, bytesField, countField, digestField, listField, textField } from './fields.ts';
@@ -41,7 +42,11 @@ function headline(inspection: Inspection, { style }: Layout): string {
 }
 
 function stateText({ complete, error }: Inspection, style: Layout['style']): string {
-  if (error !== null) return style.bad(complete ? 'complete, but something is wrong' : 'not complete');
+  if (error !== null) {
+    if (complete) return style.bad('complete, but something is wrong');
+    if (error.code === 'TRUNCATED') return style.bad('not complete');
+    return style.bad(ERRORS[error.code].class === 'unsupported' ? 'not supported here' : 'broken');
+  }
   return complete ? style.good('complete') : style.warning('not complete');
 }
 

@@ -10,7 +10,7 @@ import { recordLines, recordSummary } from '../../../src/cli/text/records.ts';
 import { COLOURED, PLAIN } from '../../../src/cli/text/style.ts';
 import { verificationLines } from '../../../src/cli/text/verification.ts';
 import { displayWidth } from '../../../src/cli/text/format.ts';
-import { TransmigrateError } from '../../../src/errors.ts';
+import { TransmigrateError, type ErrorCode } from '../../../src/errors.ts';
 import type { RecordJson } from '../../../src/image/record-json.ts';
 import { sampleInspection, sampleVerification } from './fake.ts';
 
@@ -237,6 +237,18 @@ test('of what is no image there is no report', () => {
     '  error: This is no image (NOT_AN_IMAGE at offset 0x0)',
     `    ${error.next}`,
   ]);
+});
+
+test('the headline says what kind of wrong it is', () => {
+  const headline = (code: ErrorCode, complete: boolean) => {
+    const error = new TransmigrateError(code, 'What is wrong').toJSON();
+    const [line = ''] = inspectionLines(sampleInspection({ complete, error }), { style: PLAIN, width: Infinity });
+    return line.slice(line.lastIndexOf('MiB, ') + 5);
+  };
+  assert.equal(headline('TRUNCATED', false), 'not complete');
+  assert.equal(headline('BODY_CHECKSUM', false), 'broken');
+  assert.equal(headline('UNSUPPORTED_VERSION', false), 'not supported here');
+  assert.equal(headline('TRAILING_DATA', true), 'complete, but something is wrong');
 });
 
 test('what is only too new is not called broken', () => {
