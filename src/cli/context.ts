@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
-import { TransmigrateError } from '../errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TransmigrateError, type ErrorJson } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import { escapeText } from './escape.ts';
 import type { Library } from './library.ts';
@@ -71,6 +72,23 @@ export function startProgress(context: Context, options: GlobalOptions, label: s
   // That it was cancelled is said at once, while the work may still be on its way to notice.
   signal.addEventListener('abort', progress.finish, { once: true });
   return progress;
+}
+
+/** How long the end of a pipe is given to turn out to be that of a Ctrl-C. */
+const CTRL_C_MS = 50;
+
+/**
+ * To be called before a result is shown. Ctrl-C ends all programs of a pipeline: the end of the pipe may be seen before
+ * the signal, and would be reported as a cut image.
+ * @throws TransmigrateError CANCELLED
+ */
+export async function unlessCancelled(
+  context: Context,
+  source: ByteSource | undefined,
+  error: Pick<ErrorJson, 'code'> | null | undefined,
+): Promise<void> {
+  if (source?.size === null && error?.code === 'TRUNCATED') await sleep(CTRL_C_MS);
+  if (context.signal.aborted) throw new TransmigrateError('CANCELLED', 'cancelled');
 }
 
 /**

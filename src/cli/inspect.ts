@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import type { Context, GlobalOptions } from './context.ts';
-import { layoutOf, openSource, startProgress } from './context.ts';
+import { layoutOf, openSource, startProgress, unlessCancelled } from './context.ts';
 import { addExamples } from './examples.ts';
 import { exitCodeOf } from './failure.ts';
 import { EXIT } from '../errors.ts';
@@ -45,6 +45,7 @@ async function inspect(context: Context, file: string | undefined, options: Insp
       signal: context.signal,
     });
     progress.finish();
+    await unlessCancelled(context, source, inspection.error);
     context.exitCode = inspection.error === null ? EXIT.ok : exitCodeOf(inspection.error);
     if (options.json === true) await context.stdout.writeJson(inspection);
     else await context.stdout.writeLines(inspectionLines(inspection, layoutOf(context, options)));

@@ -1,7 +1,7 @@
 import type { Verification } from '../image/verify.ts';
 import { Command } from 'commander';
 import type { Context, GlobalOptions } from './context.ts';
-import { STDIN, layoutOf, openSource, startProgress } from './context.ts';
+import { STDIN, layoutOf, openSource, startProgress, unlessCancelled } from './context.ts';
 import { addExamples } from './examples.ts';
 import { EXIT, ERRORS, TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
@@ -60,6 +60,8 @@ async function verify(context: Context, files: readonly string[], options: Verif
       signal: context.signal,
     });
     progress.finish();
+    const ended = sources.find(({ size }) => size === null);
+    await unlessCancelled(context, ended, verification.errors[0]);
     context.exitCode = verdictExitCode(verification, options.strict === true);
     const ok = context.exitCode === EXIT.ok;
     if (options.json === true) {

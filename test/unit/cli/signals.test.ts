@@ -101,6 +101,25 @@ test('Ctrl-C ends the wait for a named pipe that nobody writes', async (t) => {
   assert.deepEqual(await end, { status: 130, signal: null, out: '', err: SAID });
 });
 
+test('the end of a pipe just before Ctrl-C is not reported as a cut image', async () => {
+  for (const args of [
+    ['verify', '-'],
+    ['verify', '--digest', '--json', '-'],
+    ['inspect', '-'],
+  ]) {
+    const child = start(args);
+    const end = ended(child);
+    await feedStart(child);
+    // As in a pipeline, whose programs all get the signal.
+    child.stdin.end();
+    child.kill('SIGINT');
+    const { status, out, err } = await end;
+    assert.equal(status, 130);
+    assert.match(args.includes('--json') ? out : err, /CANCELLED/);
+    assert.doesNotMatch(out, /TRUNCATED/);
+  }
+});
+
 test('with --json it is one JSON document', async () => {
   const child = start(['verify', '--json', '-']);
   const end = ended(child);
