@@ -186,6 +186,15 @@ export class TransmigrateError extends Error {
     this.next = details.next ?? ERRORS[code].next;
   }
 
+  /** The same error, with some of its details replaced. */
+  with(changes: ErrorDetails): TransmigrateError {
+    const { offset, path, record, data, section, guestAt, cause, next, file } = this;
+    const kept = { ...defined({ offset, path, record, section, guestAt, cause }), data, next };
+    const error = new TransmigrateError(this.code, this.message, { ...kept, ...changes });
+    error.file = file;
+    return error;
+  }
+
   /** Exit code of the command for this error. */
   get exitCode(): number {
     return EXIT[ERRORS[this.code].class];
@@ -206,6 +215,11 @@ export class TransmigrateError extends Error {
       ...(this.cause !== undefined && { cause: messageOf(this.cause) }),
     };
   }
+}
+
+/** The members that are not undefined. */
+function defined(members: { [K in keyof ErrorDetails]: ErrorDetails[K] | undefined }): ErrorDetails {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 }
 
 function messageOf(value: unknown): string {

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { completionCommand } from './completion.ts';
 import type { Context, GlobalOptions } from './context.ts';
-import { wantsColour } from './context.ts';
+import { columnsOf, wantsColour } from './context.ts';
 import { addExamples } from './examples.ts';
 import { inspectCommand } from './inspect.ts';
 import { manualCommand } from './manual.ts';
@@ -12,7 +12,7 @@ import { packageVersion } from './version.ts';
 /** The whole command line. Help, completions and the manual page are made from it. */
 export function buildProgram(context: Context): Command {
   const program = new Command('transmigrate')
-    .description('Saves, restores and live-migrates virtual machines over one documented stream.')
+    .description('Shows what is in the image of a virtual machine, and whether it will restore.')
     .usage('[options] FILE\n       transmigrate [options] COMMAND ...')
     .version(`transmigrate ${packageVersion()}`, '-V, --version', 'print the version')
     .option('-q, --quiet', 'no progress, and not a word about what is well')
@@ -47,8 +47,8 @@ function setUp(command: Command, program: Command, context: Context): void {
       writeErr: (text) => void stderr.stream.write(text),
       // Errors are thrown, and reported in one place.
       outputError: () => undefined,
-      getOutHelpWidth: () => stdout.stream.columns ?? 80,
-      getErrHelpWidth: () => stderr.stream.columns ?? 80,
+      getOutHelpWidth: () => columnsOf(stdout.stream),
+      getErrHelpWidth: () => columnsOf(stderr.stream),
       getOutHasColors: () => coloured(stdout),
       getErrHasColors: () => coloured(stderr),
     });

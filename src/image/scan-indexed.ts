@@ -75,12 +75,12 @@ class IndexedScan {
     if (about.kind !== 'ABOUT' || end.kind !== 'END' || root.kind !== 'INDEX_ROOT') return false;
     if (!equalBytes(end.chains[0].subarray(0, 16), this.#footer.chainStart)) return false;
     this.#summary.add({ record: about });
-    for (const [i, segment] of root.segments.entries()) {
+    for (const segment of root.segments) {
       if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'Reading was cancelled');
       const index = await this.#record(segment.offset);
       if (index.kind !== 'INDEX') return false;
       for (const entry of index.entries) await this.#entry(entry);
-      work.onProgress?.(i + 1, root.segments.length);
+      work.onProgress?.(segment.offset, this.#footer.length);
     }
     await this.#totals(end);
     this.#summary.complete = true;
