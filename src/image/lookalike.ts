@@ -1,4 +1,4 @@
-import { TransmigrateError } from '../errors.ts';
+import type { TransmigrateError } from '../errors.ts';
 
 interface Lookalike {
   /** What it looks like, with its article. */
