@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 export const SOURCE = new URL('guest.asm', import.meta.url);
 export const BINARY = new URL('guest.bin', import.meta.url);
@@ -17,7 +18,8 @@ export function assemble(source: URL): Uint8Array {
   const folder = mkdtempSync(join(tmpdir(), 'small-guest-'));
   try {
     const out = join(folder, 'guest.bin');
-    execFileSync('nasm', ['-f', 'bin', '-Werror', source.pathname, '-o', out], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const include = fileURLToPath(new URL('.', source));
+    execFileSync('nasm', ['-f', 'bin', '-Werror', '-i', include, fileURLToPath(source), '-o', out], { stdio: 'pipe' });
     return readFileSync(out);
   } finally {
     rmSync(folder, { recursive: true });

@@ -34,9 +34,17 @@ export interface TestCpu extends BootCpu {
     readonly pci: {
       readonly devices: readonly ({ readonly name?: string; readonly pci_bars: unknown[] } | undefined)[];
     };
-    readonly acpi: Record<string, number>;
-    readonly rtc: { rtc_time: number; last_update: number };
+    /** There with the option `acpi`. */
+    readonly acpi?: {
+      timer_last_value: number;
+      timer_imprecision_offset: number;
+      last_timer: number;
+      get_timer(nowMs: number): number;
+    };
   };
+  readonly current_tsc: Uint32Array;
+  store_current_tsc(): void;
+  set_tsc(low: number, high: number): void;
 }
 
 export interface Emulator {
@@ -59,8 +67,11 @@ export interface EmulatorOptions {
   readonly memoryBytes: number;
   /** Further options of v86, e.g. `hda`. */
   readonly options?: Record<string, unknown>;
-  /** Another instance of the module, with what it took from its surroundings when it was loaded. */
-  readonly instance?: string;
+  /**
+   * Another instance of the module, by a name, whose clock is this many milliseconds ahead: as another process's is,
+   * or behind. v86 takes its clock when it is loaded.
+   */
+  readonly instance?: { readonly name: string; readonly aheadMs: number };
 }
 
 /** A stopped emulator with empty memory and no BIOS. */
@@ -71,7 +82,7 @@ export async function makeEmulator({
   instance,
 }: EmulatorOptions): Promise<Emulator> {
   const url = import.meta.resolve(version);
-  const module = (await import(instance === undefined ? url : `${url}?${instance}`)) as V86Module;
+  const module = (await (instance === undefined ? import(url) : instanceOf(url, instance))) as V86Module;
   const emulator = new module.V86({
     wasm_path: fileURLToPath(new URL('v86.wasm', url)),
     memory_size: memoryBytes,
@@ -88,6 +99,17 @@ export async function makeEmulator({
     emulator.add_listener('emulator-loaded', () => resolve());
   });
   return emulator;
+}
+
+async function instanceOf(url: string, { name, aheadMs }: { name: string; aheadMs: number }): Promise<unknown> {
+  const { performance: ours } = globalThis;
+  const theirs = { now: () => ours.now() + aheadMs };
+  Object.defineProperty(globalThis, 'performance', { value: theirs, configurable: true, writable: true });
+  try {
+    return await import(`${url}?${name}`);
+  } finally {
+    Object.defineProperty(globalThis, 'performance', { value: ours, configurable: true, writable: true });
+  }
 }
 
 /** Guest memory. Made anew at each use, since it moves when wasm memory grows. */
