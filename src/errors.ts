@@ -94,6 +94,12 @@ export const ERRORS = {
     next: 'Use a transmigrate that has the codec, or write the image with another.',
   },
   NOT_INDEXED: { class: 'unsupported', next: 'Read the image in order, or rebuild its index.' },
+  // Starting a guest.
+  BOOT_FILE: {
+    class: 'unsupported',
+    next: 'Give a 32-bit Linux kernel (bzImage or vmlinux) or a multiboot image that states its addresses.',
+  },
+  GUEST_MEMORY: { class: 'refused', next: 'Give the guest more memory, or a smaller kernel or initrd.' },
   // The command and its surroundings.
   USAGE: { class: 'usage', next: 'See `transmigrate --help`.' },
   CANCELLED: { class: 'cancelled', next: 'Nothing was changed.' },
