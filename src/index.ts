@@ -56,6 +56,13 @@ export type { ScopeName, TmemClient, TmemHandle, TmemInvalidate, TmemPages, Tmem
 export type { Index, IndexEntry, IndexRoot } from './stream/records/index-records.ts';
 export type { Origin } from './stream/records/origin.ts';
 
+export { POOL_FLAG, RESULT, TMEM_LIMITS } from './tmem/constants.ts';
+export { TmemEngine, type ClientSettings, type TmemOptions } from './tmem/engine.ts';
+export { DESCRIPTOR_BYTES, OPERATION, TmemHypercall } from './tmem/hypercall.ts';
+export { replayTmem, TmemReplay, type ReplayDifference, type ReplayReport } from './tmem/replay.ts';
+export { tmemStatistics, type ClientStatistics, type PoolStatistics, type TmemStatistics } from './tmem/statistics.ts';
+export type { PoolCounts } from './tmem/clients.ts';
+
 export type { ByteSource } from './io/source.ts';
 export { openFileSource } from './io/file.ts';
 export { openPipeSource } from './io/pipe.ts';
