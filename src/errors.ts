@@ -94,6 +94,29 @@ export const ERRORS = {
     next: 'Use a transmigrate that has the codec, or write the image with another.',
   },
   NOT_INDEXED: { class: 'unsupported', next: 'Read the image in order, or rebuild its index.' },
+  // Machines and their drivers.
+  DRIVER_VERSION: {
+    class: 'unsupported',
+    next: 'Use a transmigrate that carries the version that is named, or one of the versions that are listed.',
+  },
+  DRIVER_FAILED: { class: 'guest', next: 'The machine could not be made: see the cause, and its configuration.' },
+  MACHINE_CONFIG: { class: 'usage', next: 'Change what the message names in the configuration of the machine.' },
+  MACHINE_STATE: { class: 'usage', next: 'Bring the machine into the state that is asked for first.' },
+  DEVICE_FINGERPRINT: {
+    class: 'refused',
+    next: 'Make a machine with the configuration that the image names: same version, memory, devices and disks.',
+  },
+  DEVICE_SHAPE: {
+    class: 'refused',
+    next: 'This device state was not made by a machine with this configuration; take the image from its source again.',
+  },
+  DISK_MISMATCH: { class: 'refused', next: 'Give the disk that the image names, unchanged.' },
+  NOT_GRANTED: { class: 'refused', next: 'Another place may run this machine: settle who owns it, then grant it.' },
+  GUEST_CRASHED: { class: 'guest', next: 'Its memory can still be read and saved as a core; destroy it, or restore.' },
+  GUEST_GONE: {
+    class: 'guest',
+    next: 'The process of this guest is no more: restore the machine from its last image.',
+  },
   // The command and its surroundings.
   USAGE: { class: 'usage', next: 'See `transmigrate --help`.' },
   CANCELLED: { class: 'cancelled', next: 'Nothing was changed.' },
