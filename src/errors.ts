@@ -100,6 +100,42 @@ export const ERRORS = {
     next: 'Give a 32-bit Linux kernel (bzImage or vmlinux) or a multiboot image that states its addresses.',
   },
   GUEST_MEMORY: { class: 'refused', next: 'Give the guest more memory, or a smaller kernel or initrd.' },
+  // Machines and their drivers.
+  DRIVER_VERSION: {
+    class: 'unsupported',
+    next: 'Use a transmigrate that carries the version that is named, or one of the versions that are listed.',
+  },
+  DRIVER_FAILED: { class: 'guest', next: 'The machine could not be made: see the cause, and its configuration.' },
+  MACHINE_CONFIG: { class: 'usage', next: 'Change what the message names in the configuration of the machine.' },
+  MACHINE_STATE: { class: 'usage', next: 'Bring the machine into the state that is asked for first.' },
+  DEVICE_FINGERPRINT: {
+    class: 'refused',
+    next: 'Make a machine with the configuration that the image names: same version, memory, devices and disks.',
+  },
+  DEVICE_SHAPE: {
+    class: 'refused',
+    next: 'This device state was not made by a machine with this configuration; take the image from its source again.',
+  },
+  DISK_MISMATCH: { class: 'refused', next: 'Give the disk that the image names, unchanged.' },
+  NOT_GRANTED: { class: 'refused', next: 'Another place may run this machine: settle who owns it, then grant it.' },
+  GUEST_CRASHED: { class: 'guest', next: 'Its memory can still be read and saved as a core; destroy it, or restore.' },
+  GUEST_GONE: {
+    class: 'guest',
+    next: 'The process of this guest is no more: restore the machine from its last image.',
+  },
+  // A machine of an image.
+  IMAGE_UNFIT: { class: 'unsupported', next: 'See with `transmigrate inspect` what the image is.' },
+  MEMORY_MISMATCH: { class: 'refused', next: 'Take the image from its source again: memory is missing, or too much.' },
+  DEVICE_MISSING: { class: 'refused', next: 'Save the machine again: without its devices it cannot go on.' },
+  // Hosts and their guests.
+  HOST_UNREACHABLE: { class: 'transport', next: 'Start one with `transmigrate host run`, or name its --socket.' },
+  HOST_RUNNING: { class: 'refused', next: 'Use that host, or give this one another --socket.' },
+  GUEST_UNKNOWN: { class: 'refused', next: 'See `transmigrate list`.' },
+  GUEST_BUSY: { class: 'refused', next: 'Wait until that is done, and try again.' },
+  NAME_TAKEN: { class: 'refused', next: 'Give it another name.' },
+  IDENTITY_TAKEN: { class: 'refused', next: 'Leave --same-identity away to make a clone, or destroy the other one.' },
+  SHARED_DISK: { class: 'refused', next: 'Save it with --stop or --pause, or pause it first.' },
+  TMEM_DISABLED: { class: 'refused', next: 'Run the host with --tmem SIZE, or the guest without tmem.' },
   // The command and its surroundings.
   USAGE: { class: 'usage', next: 'See `transmigrate --help`.' },
   CANCELLED: { class: 'cancelled', next: 'Nothing was changed.' },
