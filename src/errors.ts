@@ -136,6 +136,26 @@ export const ERRORS = {
   IDENTITY_TAKEN: { class: 'refused', next: 'Leave --same-identity away to make a clone, or destroy the other one.' },
   SHARED_DISK: { class: 'refused', next: 'Save it with --stop or --pause, or pause it first.' },
   TMEM_DISABLED: { class: 'refused', next: 'Run the host with --tmem SIZE, or the guest without tmem.' },
+  // tmem.
+  TMEM_NO_CLIENT: { class: 'refused', next: 'See `transmigrate tmem list` for the clients there are.' },
+  TMEM_CLIENT_EXISTS: {
+    class: 'refused',
+    next: 'Restore it under another number, or end the client that has this one.',
+  },
+  TMEM_READERS: { class: 'refused', next: 'Wait until another save or migration has ended.' },
+  TMEM_SHARED_POOL: {
+    class: 'refused',
+    next: 'Let the other clients leave the pool first, or have this one leave it: its pages belong to all of them.',
+  },
+  TMEM_POOL_REFUSED: {
+    class: 'refused',
+    next: 'The destination has no place for such a pool: free a slot or a uuid there.',
+  },
+  TMEM_NO_MEMORY: { class: 'refused', next: 'Give tmem more memory, or flush ephemeral pages, and try again.' },
+  TMEM_SAVE_GIVEN_UP: {
+    class: 'refused',
+    next: 'The guest changed more while it was saved than there was memory for: save it paused, or raise the limit.',
+  },
   // The command and its surroundings.
   USAGE: { class: 'usage', next: 'See `transmigrate --help`.' },
   CANCELLED: { class: 'cancelled', next: 'Nothing was changed.' },

@@ -43,7 +43,7 @@ function noCounts(): PoolCounts {
   };
 }
 
-/** What a reader is told about a client's pages and pools, whatever the cause. Called before the change is forgotten. */
+/** What a reader is told about a client's pages and pools, whatever the cause. */
 export interface Watcher {
   /** A page was put: a new one, or a new version. */
   stored(page: number, pool: Pool): void;

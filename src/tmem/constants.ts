@@ -48,17 +48,3 @@ export const TMEM_LIMITS = {
   /** Channels of a log reader. */
   channels: 16,
 } as const;
-
-/** Why a page is gone. */
-export const CAUSE = {
-  flush: 0,
-  exclusiveGet: 1,
-  eviction: 2,
-  failedPut: 3,
-  poolDestroyed: 4,
-  sharerLeft: 5,
-  rolledBack: 6,
-} as const;
-
-/** A number of {@link CAUSE}. */
-export type Cause = (typeof CAUSE)[keyof typeof CAUSE];

@@ -32,8 +32,6 @@ export class Contents {
   readonly #index = new ContentIndex(this.#records);
   readonly #store: SlabStore;
   readonly #seed: number;
-  /** The prefix of the former's bytes that is hashed: made anew only when the length changes. */
-  #hashed: Uint8Array = new Uint8Array(0);
 
   constructor(store: SlabStore, seed: number) {
     this.#store = store;
@@ -51,14 +49,7 @@ export class Contents {
 
   hash(former: Former): number {
     const { bytes, stored } = former;
-    if (
-      this.#hashed.buffer !== bytes.buffer ||
-      this.#hashed.byteOffset !== bytes.byteOffset ||
-      this.#hashed.length !== stored
-    ) {
-      this.#hashed = bytes.subarray(0, stored);
-    }
-    return finish(mix(mix(this.#seed, crc32(this.#hashed)), former.codec));
+    return finish(mix(mix(this.#seed, crc32(stored === bytes.length ? bytes : former.storedBytes())), former.codec));
   }
 
   /** The content with exactly these bytes and this form; 0 when there is none, or it is not found soon. */

@@ -10,8 +10,8 @@ import { TransmigrateError } from '../errors.ts';
 import { Client, Pool } from './clients.ts';
 import { PAGE_BYTES, POOL_FLAG, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
 import { CHARGE, Holdings } from './holdings.ts';
-import { FORM, OBJECT, PAGE } from './page-table.ts';
-import { chargeOf } from './slab-store.ts';
+import { OBJECT, PAGE } from './page-table.ts';
+import { Reclaimer } from './reclaimer.ts';
 
 /** What a host decides about its engine. */
 export interface TmemOptions {
@@ -47,13 +47,6 @@ export interface ClientSettings {
 
 const ALL_ONES = 'f'.repeat(32);
 
-/** A reader that can be given up so that guests' puts find room. */
-export interface Yielding {
-  /** Bytes that would be free if it were given up: what it alone holds. */
-  readonly heldBytes: number;
-  giveUp(): void;
-}
-
 /** What happens during one put in a replay instead of what memory decides (spec/tmem.md 10). */
 export interface Script {
   /** Pages that are evicted. */
@@ -66,28 +59,22 @@ export interface Script {
 export class TmemEngine {
   /** Length of the data that the last get of a PRECOMPRESSED page gave, 4096 for other pages. */
   gotBytes = 0;
-  /** Pages evicted since the engine was made. */
-  evictions = 0;
   /** @internal */
   readonly holdings: Holdings;
   /** @internal */
   readonly clients = new Map<number, Client>();
-  /** @internal Snapshots, which a put may end. */
-  readonly yielding: Yielding[] = [];
   /** @internal Readers of all kinds. */
   readers = 0;
   /** @internal Set by a replay. */
   script: Script | undefined;
-  /** @internal Told of each eviction, before the page goes. */
-  onEviction: ((page: number, pool: Pool) => void) | undefined;
+  /** @internal */
+  readonly reclaimer: Reclaimer;
   readonly #options: TmemOptions;
   readonly #defaults: ClientSettings;
   readonly #reference: boolean;
   readonly #shared = new Map<string, Pool>();
-  #limitBytes: number;
   #enabled = true;
   #incarnations = 0;
-  #weights = 0;
   #needsAuthorisation: boolean;
 
   /** @throws USAGE for a limit below 1 MiB, or a codec that pages can't be stored in. */
@@ -103,7 +90,6 @@ export class TmemEngine {
     }
     this.#options = options;
     this.#reference = options.reference === true;
-    this.#limitBytes = limitBytes;
     this.#needsAuthorisation = options.sharedNeedsAuthorisation === true;
     this.#defaults = {
       weight: this.#reference ? 0 : 100,
@@ -115,6 +101,7 @@ export class TmemEngine {
       ...options.client,
     };
     this.holdings = new Holdings(limitBytes, options.seed ?? 0);
+    this.reclaimer = new Reclaimer(this.holdings, this.clients, limitBytes, this.#reference);
   }
 
   /** Whether guests may use tmem. */
@@ -127,12 +114,7 @@ export class TmemEngine {
   }
 
   get limitBytes(): number {
-    return this.#limitBytes;
-  }
-
-  /** @internal Sum of the clients' weights. */
-  get weights(): number {
-    return this.#weights;
+    return this.reclaimer.limitBytes;
   }
 
   // What guests ask for.
@@ -209,7 +191,7 @@ export class TmemEngine {
     const { holdings } = this;
     pool.counts.puts++;
     if (this.script !== undefined) {
-      while (this.script.evictions > 0 && this.#evictOne(client)) this.script.evictions--;
+      while (this.script.evictions > 0 && this.reclaimer.evictOne(client)) this.script.evictions--;
       // The reference gives up before it looks, and leaves the old data readable.
       if (this.script.failure === RESULT.noMemory) return this.#refuse(pool, RESULT.noMemory);
     }
@@ -228,7 +210,7 @@ export class TmemEngine {
       }
     }
     if (this.script === undefined) {
-      if (!this.#makeRoom(client, pool, old)) return this.#noRoom(handle, pool);
+      if (!this.reclaimer.makeRoom(client, pool, old)) return this.#noRoom(handle, pool);
       old = holdings.table.find(pool.number, handle);
       // To make room, the very page can have been evicted.
       if (old === 0 && pool.owner.frozen) return this.#refuse(pool, RESULT.frozen);
@@ -329,7 +311,7 @@ export class TmemEngine {
     for (const [slot, pool] of client.pools.entries()) {
       if (pool !== undefined) this.#leave(client, slot, pool);
     }
-    if (!client.incoming) this.#weights -= client.weight;
+    if (!client.incoming) this.reclaimer.weights -= client.weight;
     this.holdings.freeList(client.own);
   }
 
@@ -352,7 +334,7 @@ export class TmemEngine {
   /** @internal Lets a client be found; its shared pools too. */
   adopt(client: Client): void {
     this.clients.set(client.id, client);
-    this.#weights += client.weight;
+    this.reclaimer.weights += client.weight;
     if (!client.incoming) return;
     this.holdings.release(client);
     client.incoming = false;
@@ -385,15 +367,25 @@ export class TmemEngine {
   set(clientId: number, settings: Partial<ClientSettings>): boolean {
     const client = this.clients.get(clientId);
     if (client === undefined) return false;
+    this.apply(client, settings);
+    return true;
+  }
+
+  /** @internal Changes settings of a client, which may be one that nobody sees yet. */
+  apply(client: Client, settings: Partial<ClientSettings>): void {
     for (const name of ['weight', 'cap', 'allowance'] as const) {
       const value = settings[name];
       if (value !== undefined && !(Number.isInteger(value) && value >= 0 && value < 2 ** 32)) {
         throw new TransmigrateError('USAGE', `${name} can't be ${value}.`, { data: { [name]: value } });
       }
     }
-    this.#weights += (settings.weight ?? client.weight) - client.weight;
-    Object.assign(client, settings);
-    return true;
+    if (!client.incoming) this.reclaimer.weights += (settings.weight ?? client.weight) - client.weight;
+    client.weight = settings.weight ?? client.weight;
+    client.cap = settings.cap ?? client.cap;
+    client.allowance = settings.allowance ?? client.allowance;
+    client.compress = settings.compress ?? client.compress;
+    client.sharing = settings.sharing ?? client.sharing;
+    client.frozen = settings.frozen ?? client.frozen;
   }
 
   /** Whether shared pools need an authorisation. */
@@ -417,15 +409,8 @@ export class TmemEngine {
    */
   flushMemory(bytes: number): number {
     const before = this.holdings.charged;
-    while (before - this.holdings.charged < bytes && this.#evictOne(undefined));
+    while (before - this.holdings.charged < bytes && this.reclaimer.evictOne(undefined));
     return before - this.holdings.charged;
-  }
-
-  /** @internal Evicts so many pages; for a replay. */
-  evictPages(count: number): number {
-    let evicted = 0;
-    while (evicted < count && this.#evictOne(undefined)) evicted++;
-    return evicted;
   }
 
   /** Bytes that all ephemeral pages are charged for at most: what flushMemory could free. */
@@ -442,15 +427,25 @@ export class TmemEngine {
 
   /** Sets another limit, evicting ephemeral pages. Persistent ones stay, so that it may be reached only later. */
   setLimit(bytes: number): void {
-    this.#limitBytes = bytes;
-    while (this.holdings.charged > bytes && this.#evictOne(undefined));
+    this.reclaimer.limitBytes = bytes;
+    while (this.holdings.charged > bytes && this.reclaimer.evictOne(undefined));
     this.holdings.setLimit(Math.max(bytes, this.holdings.charged));
   }
 
-  /** @internal Room for so many bytes, by evicting. */
-  reserve(bytes: number): boolean {
-    while (this.holdings.charged + bytes > this.#limitBytes) if (!this.#evictOne(undefined)) return false;
-    return true;
+  /** @internal Stores the form that the former has adopted. @returns done, or noMemory. */
+  restorePage(client: Client, pool: Pool, handle: Uint32Array): number {
+    const { holdings } = this;
+    let old = holdings.table.find(pool.number, handle);
+    if (!this.reclaimer.makeRoom(client, pool, old)) return RESULT.noMemory;
+    old = holdings.table.find(pool.number, handle);
+    const page = old === 0 ? holdings.insert(pool, handle) : holdings.replace(old, pool);
+    return page === 0 ? RESULT.noMemory : RESULT.done;
+  }
+
+  /** @internal Destroys or leaves a pool of a client that may be one that nobody sees yet. */
+  closePool(client: Client, slot: number): void {
+    const pool = client.pools[slot];
+    if (pool !== undefined) this.#leave(client, slot, pool);
   }
 
   /** @internal Removes an object's pages. The reference's order, by index, is kept where it can be seen. */
@@ -574,98 +569,6 @@ export class TmemEngine {
   #noRoom(handle: Uint32Array, pool: Pool): number {
     const old = this.holdings.table.find(pool.number, handle);
     return old === 0 ? this.#refuse(pool, RESULT.noMemory) : this.#removeByPut(old, pool, RESULT.noSpace);
-  }
-
-  /** Whether the former's form can be stored, once pages were evicted. `old` is what it would replace, or 0. */
-  #makeRoom(client: Client, pool: Pool, old: number): boolean {
-    const { holdings } = this;
-    const { owner } = pool;
-    if (old === 0) {
-      if (pool.persistent && owner.allowance > 0 && owner.persistent >= owner.allowance) return false;
-      while (owner.cap > 0 && owner.ephemeral + owner.persistent >= owner.cap) {
-        if (!this.#evictFrom(owner.own, PAGE.ownNext)) return false;
-      }
-    }
-    const { pages } = holdings.table;
-    let need = holdings.chargeFor();
-    // An old version that a save needs stays, and is charged for beside the new one.
-    if (old !== 0 && (pages.get(old, PAGE.form) & FORM.pinned) === 0) {
-      need -= CHARGE.page + CHARGE.object + CHARGE.content + chargeOf(pages.get(old, PAGE.form) & FORM.storedMask);
-    }
-    let fruitless = 0;
-    while (holdings.charged + need > this.#limitBytes || pages.full) {
-      const before = holdings.charged;
-      if (!this.#evictOne(client) || fruitless > TMEM_LIMITS.fruitlessEvictions) {
-        if (!this.#giveUpSave()) return false;
-        fruitless = 0;
-      } else if (holdings.charged >= before) {
-        fruitless++;
-      }
-    }
-    return true;
-  }
-
-  /** Ends the save that holds most. */
-  #giveUpSave(): boolean {
-    let most: Yielding | undefined;
-    for (const each of this.yielding) if (most === undefined || each.heldBytes > most.heldBytes) most = each;
-    most?.giveUp();
-    return most !== undefined;
-  }
-
-  #evictOne(client: Client | undefined): boolean {
-    const { holdings } = this;
-    const { pages } = holdings.table;
-    if (client !== undefined && pages.get(client.own, PAGE.ownNext) !== client.own && this.#overQuota(client)) {
-      return this.#evictFrom(client.own, PAGE.ownNext);
-    }
-    if (!this.#reference) {
-      const greedy = this.#greediest();
-      if (greedy !== undefined) return this.#evictFrom(greedy.own, PAGE.ownNext);
-    }
-    return this.#evictFrom(holdings.global, PAGE.globalNext);
-  }
-
-  #overQuota(client: Client): boolean {
-    if (this.#weights === 0 || client.weight === 0 || client.ephemeral === 0) return false;
-    const { ephemeral } = this.holdings;
-    if (!this.#reference) return client.ephemeral * this.#weights > client.weight * ephemeral;
-    return Math.floor((ephemeral * 100) / client.ephemeral) > Math.floor((this.#weights * 100) / client.weight);
-  }
-
-  /** The client that is most above its share, so that a quiet one gets its own from those who took it. */
-  #greediest(): Client | undefined {
-    if (this.clients.size < 2) return undefined;
-    let greediest: Client | undefined;
-    let most = 0;
-    for (const client of this.clients.values()) {
-      if (client.weight === 0) continue;
-      const above = client.ephemeral * this.#weights - client.weight * this.holdings.ephemeral;
-      if (above > most) [greediest, most] = [client, above];
-    }
-    return greediest;
-  }
-
-  /** Evicts the oldest page of a list. A page whose content is shared is spared once (spec/tmem.md 6.3). */
-  #evictFrom(head: number, next: number): boolean {
-    const { holdings } = this;
-    const { pages } = holdings.table;
-    for (;;) {
-      const page = pages.get(head, next);
-      if (page === head) return false;
-      const pool = holdings.pools[holdings.table.poolOf(page)]!;
-      const form = pages.get(page, PAGE.form);
-      if ((form & FORM.shared) !== 0 && (form & FORM.spared) === 0 && holdings.isShared(page)) {
-        pages.set(page, PAGE.form, form | FORM.spared);
-        holdings.refresh(page, pool);
-        continue;
-      }
-      this.onEviction?.(page, pool);
-      pool.counts.evictions++;
-      this.evictions++;
-      holdings.remove(page, pool);
-      return true;
-    }
   }
 }
 

@@ -90,6 +90,13 @@ export class Former {
     this.bytes = this.#stored.bytes;
   }
 
+  /** The stored bytes by themselves. A view is made only of a guest's own page that ends in zeros. */
+  storedBytes(): Uint8Array {
+    if (this.bytes === this.#encoded.bytes) return this.#encoded.get(this.stored);
+    if (this.bytes === this.#stored.bytes) return this.#stored.get(this.stored);
+    return this.bytes.subarray(0, this.stored);
+  }
+
   /** A buffer of `length` bytes for stored bytes that are to be decoded, or adopted. */
   room(length: number): Uint8Array {
     return this.#stored.get(length);

@@ -32,6 +32,8 @@ export class Holdings {
   /** Head of the list of all ephemeral pages, oldest first. */
   readonly global: number;
   readonly pools: (Pool | undefined)[] = [undefined];
+  /** Those who may hold a page that is pinned. */
+  readonly snapshots: { holds(page: number): boolean }[] = [];
   ephemeral = 0;
   mostEphemeral = 0;
   live = 0;
@@ -169,6 +171,16 @@ export class Holdings {
     this.#unlink(page);
     pages.set(page, PAGE.objectPrevious, GHOST);
     this.ghosts++;
+  }
+
+  /** Keeps a page's present version until `unpin`. */
+  pin(page: number): void {
+    this.table.pages.set(page, PAGE.form, this.table.pages.get(page, PAGE.form) | FORM.pinned);
+  }
+
+  /** Whether a page is gone, and its record there only because a snapshot needs it. */
+  isGhost(page: number): boolean {
+    return this.table.pages.get(page, PAGE.objectPrevious) === GHOST;
   }
 
   /** No snapshot needs this version any more. If the page is gone, so is the version now. */

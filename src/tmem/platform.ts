@@ -3,27 +3,18 @@
  * In a browser it is replaced by another with the same exports.
  */
 
-// Buffer's methods work on every Uint8Array, which its types do not say.
-const buffer = Buffer.prototype as Buffer;
-const copy = buffer.copy as (this: Uint8Array, target: Uint8Array, to: number, from: number, end: number) => number;
-const compare = buffer.compare as (
-  this: Uint8Array,
-  other: Uint8Array,
-  at: number,
-  otherEnd: number,
-  from: number,
-  end: number,
-) => number;
+// Its methods work on every Uint8Array, which its types do not say.
+const prototype = Buffer.prototype as Buffer;
 
 /**
  * Copies `length` bytes. No view is made for it, which is what `target.set(source.subarray(...))` would cost a page.
  * Both ranges must lie in their arrays.
  */
 export function copyBytes(source: Uint8Array, from: number, target: Uint8Array, to: number, length: number): void {
-  if (length > 0) copy.call(source, target, to, from, from + length);
+  if (length > 0) prototype.copy.call(source as Buffer, target, to, from, from + length);
 }
 
 /** Whether `length` bytes of two arrays are equal. Both ranges must lie in their arrays. */
 export function sameBytes(a: Uint8Array, from: number, b: Uint8Array, at: number, length: number): boolean {
-  return length === 0 || compare.call(a, b, at, at + length, from, from + length) === 0;
+  return length === 0 || prototype.compare.call(a as Buffer, b, at, at + length, from, from + length) === 0;
 }

@@ -137,7 +137,7 @@ export class TmemReplay {
       client: { compress: line.compress === 1, sharing: this.#dedup },
       sharedNeedsAuthorisation: line.shared_auth === 1,
     });
-    engine.onEviction = (page, pool) => {
+    engine.reclaimer.onEviction = (page, pool) => {
       // The handle of the put that needs the room is still in use.
       engine.holdings.table.handleOf(page, this.#victim);
       this.#evicted.push(`${pool.owner.id}/${pool.owner.slotOf(pool)}/${handleText(this.#victim)}`);
@@ -172,7 +172,7 @@ export class TmemReplay {
       case 'flushmem':
         if (c !== ALL_CLIENTS) return RESULT.notPermitted;
         // How much is free in the reference's heap is not known here: the number of pages comes from the recording.
-        engine.evictPages(engine.script!.evictions);
+        for (let left = engine.script!.evictions; left > 0 && engine.reclaimer.evictOne(undefined); left--);
         return undefined;
       case 'auth':
         return this.#authorise(engine, client, line);

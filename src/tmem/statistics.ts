@@ -115,8 +115,8 @@ export function tmemStatistics(engine: TmemEngine): TmemStatistics {
     mostEphemeralPages: holdings.mostEphemeral,
     objects: holdings.table.objects.used,
     sharedContents: holdings.contents.count,
-    evictions: engine.evictions,
-    weights: engine.weights,
+    evictions: engine.reclaimer.evictions,
+    weights: engine.reclaimer.weights,
     readers: engine.readers,
     clients: [...engine.clients.values()].sort((a, b) => a.id - b.id).map((client) => clientStatistics(engine, client)),
   };
