@@ -23,6 +23,8 @@ export interface Context {
   readonly fileExists: (path: string) => boolean;
   /** What the process ends with; a command sets it. */
   exitCode: number;
+  /** Set by a command that ends by itself, and in order, when `signal` is aborted: nobody else reports that then. */
+  endsItself?: boolean;
 }
 
 /** Options that every command takes. */

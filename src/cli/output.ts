@@ -60,6 +60,19 @@ export class Output {
     });
   }
 
+  /** Writes bytes as they are. @throws TransmigrateError WRITE_FAILED, also when the reader has gone. */
+  async writeBytes(bytes: Uint8Array): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.stream.write(bytes, (error) => {
+        if (error === null || error === undefined) resolve();
+        else
+          reject(
+            new TransmigrateError('WRITE_FAILED', `the output cannot be written: ${error.message}`, { cause: error }),
+          );
+      });
+    });
+  }
+
   /** Writes each line with its end. */
   async writeLines(lines: Iterable<string>): Promise<void> {
     let chunk = '';

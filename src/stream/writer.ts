@@ -222,6 +222,14 @@ export class StreamWriter {
     });
   }
 
+  /** Pages of a pool that was begun, as a body that is made already (stream 10.3): it is checked like any other. */
+  async tmemPages(incarnation: bigint, body: Uint8Array): Promise<void> {
+    await this.#guard(async () => {
+      await this.#drain();
+      await this.#tmemRecord(incarnation, body);
+    });
+  }
+
   /** What is no longer in a pool (stream 10.4). Scope pool ends the incarnation. */
   async tmemInvalidate(
     incarnation: bigint,
@@ -356,9 +364,12 @@ export class StreamWriter {
   async #flushTmem(): Promise<void> {
     const packer = this.#tmem;
     if (packer === undefined || packer.empty) return;
-    const { incarnation } = packer;
     await this.#flushRam();
-    const record = await this.#record(this.#formOf(incarnation, TYPE.tmemPages), packer.take());
+    await this.#tmemRecord(packer.incarnation, packer.take());
+  }
+
+  async #tmemRecord(incarnation: bigint, body: Uint8Array): Promise<void> {
+    const record = await this.#record(this.#formOf(incarnation, TYPE.tmemPages), body);
     if (record instanceof tmem.TmemPages && !record.pool.ephemeral) this.#counts.tmemPages += record.count;
   }
 

@@ -29,12 +29,6 @@ export interface V86Config {
   readonly disks?: Readonly<Partial<Record<DiskName, DiskConfig>>>;
 }
 
-/** What a new machine starts with; a machine that an image is restored into has none. */
-export interface V86Boot {
-  /** A multiboot image with an address header, as v86 loads it without firmware. */
-  readonly multiboot: Uint8Array;
-}
-
 export type CheckedConfig = Required<V86Config>;
 
 export const CONFIG_LIMITS = {

@@ -1,7 +1,9 @@
 /** Making an emulator from a configuration. */
 import { TransmigrateError } from '../../errors.ts';
 import type { TmemService } from '../machine.ts';
-import { DISK_NAMES, checkConfig, type CheckedConfig, type V86Boot, type V86Config } from './config.ts';
+import { enterPlan, type BootCpu } from './boot/enter.ts';
+import type { BootPlan } from './boot/plan.ts';
+import { DISK_NAMES, checkConfig, type CheckedConfig, type V86Config } from './config.ts';
 import { openDisks } from './disks/open.ts';
 import type { Disk } from './disks/disk.ts';
 import { EmulatorMachine } from './emulator-machine.ts';
@@ -15,7 +17,7 @@ const LOAD_LIMIT_MS = 60_000;
 export interface CreateOptions {
   readonly config: V86Config;
   /** What the guest starts with; none for a machine that an image is restored into. */
-  readonly boot?: V86Boot;
+  readonly boot?: BootPlan;
   /** The guest's tmem; without it the guest has none. */
   readonly tmem?: TmemService;
 }
@@ -33,9 +35,7 @@ export async function createEmulator({ config, boot, tmem }: CreateOptions): Pro
   const opened = await openDisks(checked.disks, tmem ?? null);
   const disks = DISK_NAMES.flatMap((name) => opened[name] ?? []);
   try {
-    const emulator = await started(
-      new module.V86({ ...optionsFor(checked, boot), ...opened, wasm_path: module.wasmPath }),
-    );
+    const emulator = await started(new module.V86({ ...optionsFor(checked), ...opened, wasm_path: module.wasmPath }));
     const { cpu } = emulator.v86;
     if (cpu.memory_size[0] !== checked.memoryBytes) {
       throw new TransmigrateError('DRIVER_FAILED', `v86 made ${cpu.memory_size[0]} bytes of memory`, {
@@ -44,6 +44,7 @@ export async function createEmulator({ config, boot, tmem }: CreateOptions): Pro
     }
     for (const disk of disks) disk.attach(cpu);
     if (tmem !== undefined) attachTmemPort(cpu, tmem);
+    if (boot !== undefined) enterPlan(cpu as unknown as BootCpu, boot);
     const facts = { version: module.version, tmem: tmem !== undefined, disks: disks.map((disk) => disk.describe()) };
     return { machine: new EmulatorMachine(emulator, facts), disks };
   } catch (error) {
@@ -53,7 +54,7 @@ export async function createEmulator({ config, boot, tmem }: CreateOptions): Pro
 }
 
 /** Options of `new V86`. What a machine in a process of its own has no use for is off. */
-function optionsFor(config: CheckedConfig, boot: V86Boot | undefined): object {
+function optionsFor(config: CheckedConfig): object {
   return {
     memory_size: config.memoryBytes,
     vga_memory_size: config.videoMemoryBytes,
@@ -68,7 +69,6 @@ function optionsFor(config: CheckedConfig, boot: V86Boot | undefined): object {
     disable_speaker: true,
     fastboot: true,
     log_level: 0,
-    ...(boot !== undefined && { multiboot: { buffer: boot.multiboot.slice().buffer } }),
   };
 }
 

@@ -19,8 +19,17 @@ import type {
   VcpuState,
 } from '../machine.ts';
 import { encodeFrame, FRAME, FrameReader, type Frame } from './child/frames.ts';
-import { CHILD_FD, decodeBatch, decodeVcpus, encodeBatch, encodeConfig, type RequestName } from './child/messages.ts';
-import { checkConfig, type V86Boot, type V86Config } from './config.ts';
+import {
+  CHILD_FD,
+  decodeBatch,
+  decodeVcpus,
+  encodeBatch,
+  encodeConfig,
+  encodePlan,
+  type RequestName,
+} from './child/messages.ts';
+import type { BootPlan } from './boot/plan.ts';
+import { checkConfig, type V86Config } from './config.ts';
 import { PAGE_LIMITS } from './pages.ts';
 import { serveTmem } from './tmem-server.ts';
 
@@ -32,7 +41,7 @@ const EXIT_LIMIT_MS = 2000;
 export interface V86ProcessOptions {
   readonly config: V86Config;
   /** What the guest starts with; none for a machine that an image is restored into. */
-  readonly boot?: V86Boot;
+  readonly boot?: BootPlan;
   /** The engine's answers to the guest's requests; without it the guest has no tmem. It may be called as long as the guest runs. */
   readonly tmem?: TmemService;
 }
@@ -109,8 +118,9 @@ export class V86Process implements Machine {
     const machine = new V86Process(tmem);
     try {
       const { json, bytes } = encodeConfig(config);
-      const request = { config: json, boot: boot?.multiboot.byteLength ?? 0, tmem: tmem !== undefined };
-      const answer = await machine.#ask('create', request, [...(boot === undefined ? [] : [boot.multiboot]), ...bytes]);
+      const start = boot === undefined ? { json: null, bytes: [] } : encodePlan(boot);
+      const request = { config: json, boot: start.json, tmem: tmem !== undefined };
+      const answer = await machine.#ask('create', request, [...start.bytes, ...bytes]);
       const { capabilities, disks } = answer.json as unknown as {
         capabilities: MachineCapabilities & { fingerprint: unknown };
         disks: (MachineDisk & { digest: unknown })[];

@@ -15,13 +15,7 @@ export interface TestCpu extends BootCpu {
   fpu_status_word: Uint16Array;
   mxcsr: Int32Array;
   readonly io: {
-    register_read(
-      port: number,
-      device: object,
-      read8: () => number,
-      read16: () => number,
-      read32: () => number,
-    ): void;
+    register_read(port: number, device: object, read8: () => number, read16: () => number, read32: () => number): void;
     register_write(
       port: number,
       device: object,

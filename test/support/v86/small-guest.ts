@@ -77,8 +77,16 @@ export function smallGuestIn(emulator: Emulator, tmem?: TmemHost): SmallGuest {
     emulator,
     serial,
     tmem,
-    check: async () => ask(SMALL_GUEST_COMMAND.check, next('check', () => true)),
-    report: async () => ask(SMALL_GUEST_COMMAND.report, next('report', () => true)),
+    check: async () =>
+      ask(
+        SMALL_GUEST_COMMAND.check,
+        next('check', () => true),
+      ),
+    report: async () =>
+      ask(
+        SMALL_GUEST_COMMAND.report,
+        next('report', () => true),
+      ),
     until: async (wanted) => next('report', wanted),
     send: (command) => {
       emulator.serial0_send(command);

@@ -1,5 +1,6 @@
 /** What the two halves say in their frames. Numbers that JSON cannot hold travel as hexadecimal text. */
 import type { PageBatch, VcpuState } from '../../machine.ts';
+import type { BootPlan } from '../boot/plan.ts';
 import type { DiskConfig, V86Config } from '../config.ts';
 import { fromHex, toHex } from '../../../bytes/hex.ts';
 
@@ -77,6 +78,27 @@ export function decodeConfig(json: object, bytes: Uint8Array): V86Config {
     return [name, { ...disk, content, digest: fromHex(String(disk['digest'])) } as unknown as DiskConfig];
   });
   return { ...rest, disks: Object.fromEntries(decoded) as V86Config['disks'] & object };
+}
+
+/** A boot plan as JSON, and the bytes that it puts into memory. */
+export function encodePlan({ writes, ...plan }: BootPlan): { json: object; bytes: Uint8Array[] } {
+  const places = writes.map(({ address, bytes, what }) => ({ address, what, length: bytes.byteLength }));
+  return { json: { ...plan, writes: places }, bytes: writes.map(({ bytes }) => bytes) };
+}
+
+/** The inverse; its bytes stand at the beginning, up to `end`. */
+export function decodePlan(json: unknown, bytes: Uint8Array): { plan?: BootPlan; end: number } {
+  if (json === null) return { end: 0 };
+  const { writes, ...plan } = json as Omit<BootPlan, 'writes'> & {
+    writes: { address: number; what: string; length: number }[];
+  };
+  let end = 0;
+  const decoded = writes.map(({ address, what, length }) => {
+    const from = end;
+    end += length;
+    return { address, what, bytes: bytes.subarray(from, end) };
+  });
+  return { plan: { ...plan, writes: decoded }, end };
 }
 
 const BIG = 'bigint:';

@@ -10,7 +10,15 @@ import { SERIAL_INPUT_MOST } from '../../../foreign/v86/extension.ts';
 import { copyPages, DirtyScan, MemoryCopy, PAGE_BYTES, PAGE_LIMITS } from '../pages.ts';
 import { ConsoleBuffer } from './console-buffer.ts';
 import { encodeFrame, FRAME, FrameReader, type Frame } from './frames.ts';
-import { CHILD_FD, decodeBatch, decodeConfig, encodeBatch, encodeVcpus, type RequestName } from './messages.ts';
+import {
+  CHILD_FD,
+  decodeBatch,
+  decodeConfig,
+  decodePlan,
+  encodeBatch,
+  encodeVcpus,
+  type RequestName,
+} from './messages.ts';
 import { tmemOver } from './tmem-link.ts';
 
 /** What a request is answered with. */
@@ -64,10 +72,10 @@ export class GuestServer {
 
   readonly #handlers: Readonly<Record<RequestName, Handler>> = {
     create: async ({ config, boot, tmem }, bytes) => {
-      const bootBytes = Number(boot);
+      const { plan, end } = decodePlan(boot, bytes);
       const { machine } = await createEmulator({
-        config: decodeConfig(config as object, bytes.subarray(bootBytes)),
-        ...(bootBytes > 0 && { boot: { multiboot: bytes.slice(0, bootBytes) } }),
+        config: decodeConfig(config as object, bytes.subarray(end)),
+        ...(plan !== undefined && { boot: plan }),
         ...(tmem === true && { tmem: tmemOver(CHILD_FD.tmem, this.#end) }),
       });
       this.#machine = machine;

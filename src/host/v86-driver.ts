@@ -1,0 +1,152 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import type { Json, JsonObject } from '../bytes/bounded-json.ts';
+import { fromHex, toHex } from '../bytes/hex.ts';
+import { TransmigrateError } from '../errors.ts';
+import type { TmemService } from '../machine/machine.ts';
+import { planLinux } from '../machine/v86/boot/linux.ts';
+import { planMultiboot } from '../machine/v86/boot/multiboot.ts';
+import type { BootPlan } from '../machine/v86/boot/plan.ts';
+import { smallGuestImage } from '../machine/v86/boot/small-guest.ts';
+import { checkConfig, type DiskConfig, type DiskName, type V86Config } from '../machine/v86/config.ts';
+import { V86Process } from '../machine/v86/process.ts';
+import type { ImageClaims } from '../migrate/restore/image-claims.ts';
+import type { BootChoice, CreateChoice, DiskChoice } from './api.ts';
+import type { Driver, Made } from './driver.ts';
+
+/** v86's own device state is about 2 MiB; with it come video memory and disks inside it. */
+const DEVICES_BYTES = 16 * 2 ** 20;
+
+/** Makes v86 machines, each in a process of its own. */
+export class V86Driver implements Driver {
+  async create(choice: CreateChoice, tmem: TmemService | null): Promise<Made> {
+    const { driverVersion, memoryMiB, boot } = choice;
+    const config: V86Config = {
+      memoryBytes: memoryMiB * 2 ** 20,
+      disks: Object.fromEntries(await Promise.all(choice.disks.map(async (disk) => [disk.name, await diskOf(disk)]))),
+      ...(driverVersion !== undefined && { version: driverVersion }),
+    };
+    return this.#make(config, tmem, await planOf(boot, config.memoryBytes));
+  }
+
+  async forImage(claims: ImageClaims, tmem: TmemService | null): Promise<Made> {
+    if (claims.driver !== 'v86') {
+      throw new TransmigrateError('DRIVER_VERSION', `The machine needs the driver ${claims.driver}`, {
+        data: { driver: claims.driver, version: claims.driverVersion, carried: ['v86'] },
+      });
+    }
+    return this.#make(configOf(claims), tmem);
+  }
+
+  async #make(config: V86Config, tmem: TmemService | null, boot?: BootPlan): Promise<Made> {
+    const machine = await V86Process.create({
+      config,
+      ...(boot !== undefined && { boot }),
+      ...(tmem !== null && { tmem }),
+    });
+    const { videoMemoryBytes, disks } = checkConfig(config);
+    const inside = Object.values(disks).reduce((sum, disk) => sum + (disk.policy === 'in-blob' ? disk.bytes : 0), 0);
+    return { machine, configuration: jsonOf(config), mostDeviceBytes: DEVICES_BYTES + videoMemoryBytes + inside };
+  }
+}
+
+async function planOf(boot: BootChoice, memoryBytes: number): Promise<BootPlan> {
+  switch (boot.kind) {
+    case 'small': {
+      const { pages, ticks } = boot;
+      const image = smallGuestImage({
+        ...(pages !== undefined && { pagesPerRound: pages }),
+        ...(ticks !== undefined && { paceTicks: ticks }),
+      });
+      return planMultiboot({ image, memoryBytes });
+    }
+    case 'multiboot':
+      return planMultiboot({ image: await bytesOf(boot.image), memoryBytes });
+    case 'linux': {
+      const { kernel, initrd, commandLine } = boot;
+      return planLinux({
+        kernel: await bytesOf(kernel),
+        commandLine,
+        memoryBytes,
+        ...(initrd !== undefined && { initrd: await bytesOf(initrd) }),
+      });
+    }
+  }
+}
+
+async function diskOf(choice: DiskChoice): Promise<DiskConfig> {
+  const { policy, path, bytes } = choice;
+  if (policy === 'tmem') {
+    if (bytes === undefined) throw new TransmigrateError('USAGE', `Disk ${choice.name} on tmem needs a size`);
+    return { policy: 'tmem', bytes };
+  }
+  if (path === undefined) throw new TransmigrateError('USAGE', `Disk ${choice.name} needs a file`);
+  if (policy === 'shared') return { policy: 'external', path };
+  if (policy === 'digest') return { policy: 'read-only', path, digest: await sha256Of(path) };
+  const content = await bytesOf(path);
+  return { policy: 'in-blob', bytes: Math.ceil(content.byteLength / 4096) * 4096, content };
+}
+
+/** The configuration as ABOUT holds it; the content of disks inside the device blob is in the blob. */
+function jsonOf(config: V86Config): JsonObject {
+  const { memoryBytes, videoMemoryBytes, network, serialPorts, disks = {} } = config;
+  const shown: Record<string, Json> = {};
+  for (const [name, disk] of Object.entries(disks)) {
+    if (disk.policy === 'in-blob') shown[name] = { policy: disk.policy, bytes: disk.bytes };
+    else if (disk.policy === 'read-only') shown[name] = { ...disk, digest: toHex(disk.digest) };
+    else shown[name] = { ...disk };
+  }
+  return {
+    memoryBytes,
+    ...(videoMemoryBytes !== undefined && { videoMemoryBytes }),
+    ...(network !== undefined && { network }),
+    ...(serialPorts !== undefined && { serialPorts }),
+    disks: shown,
+  };
+}
+
+/** The configuration that an image claims; `checkConfig` judges the numbers, the device fingerprint all of it. */
+function configOf({ configuration, memoryBytes, driverVersion }: ImageClaims): V86Config {
+  const { videoMemoryBytes, network, serialPorts } = configuration;
+  const disks: Partial<Record<DiskName, DiskConfig>> = {};
+  for (const [name, disk] of Object.entries((configuration['disks'] ?? {}) as JsonObject)) {
+    disks[name as DiskName] = claimedDisk(name, disk);
+  }
+  return {
+    version: driverVersion,
+    memoryBytes,
+    disks,
+    ...(typeof videoMemoryBytes === 'number' && { videoMemoryBytes }),
+    ...((network === 'none' || network === 'ne2k') && { network }),
+    ...(typeof serialPorts === 'number' && { serialPorts }),
+  };
+}
+
+function claimedDisk(name: string, claimed: Json): DiskConfig {
+  const { policy, bytes, path, digest } = claimed as JsonObject;
+  if ((policy === 'in-blob' || policy === 'tmem') && typeof bytes === 'number') return { policy, bytes };
+  if (policy === 'external' && typeof path === 'string') return { policy, path };
+  if (policy === 'read-only' && typeof path === 'string' && typeof digest === 'string') {
+    return { policy, path, digest: fromHex(digest) };
+  }
+  throw new TransmigrateError('IMAGE_UNFIT', `The image describes disk ${name} in a way that is not known here`);
+}
+
+async function bytesOf(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new TransmigrateError('READ_FAILED', `Can't read ${path}`, { cause, data: { file: path } });
+  }
+}
+
+async function sha256Of(path: string): Promise<Uint8Array> {
+  const hash = createHash('sha256');
+  try {
+    for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
+  } catch (cause) {
+    throw new TransmigrateError('READ_FAILED', `Can't read ${path}`, { cause, data: { file: path } });
+  }
+  return hash.digest();
+}
