@@ -109,12 +109,24 @@ export type ErrorCode = keyof typeof ERRORS;
 /** Where the running guest is after a failure, so that nobody has to guess. */
 export type GuestAt = 'source' | 'destination' | 'unknown';
 
+/** A record of a stream, as errors and findings name it. */
+export interface RecordPlace {
+  /** Its number in its channel, from 0. */
+  readonly sequence: number;
+  /** Of stream 3.5, or the name that a DICTIONARY gave it; `unknown` also where a record should stand and none does. */
+  readonly name: string;
+  /** Its channel, of a stream that has several. */
+  readonly channel?: number;
+}
+
 /** What an error can carry beside its code. All of it survives `toJSON`. */
 export interface ErrorDetails {
   /** Byte offset in the stream or file where the offending thing starts. */
   readonly offset?: number;
   /** Which record and field, e.g. `record 12 (RAM)/extents[3].first`. */
   readonly path?: string;
+  /** Which record it is about, where it is about one. */
+  readonly record?: RecordPlace | undefined;
   /** Facts as data: numbers, names, expected and found values. JSON-safe. */
   readonly data?: Readonly<Record<string, unknown>>;
   /** Section of the specification that states the rule, e.g. `stream 5.2`. */
@@ -131,7 +143,9 @@ export interface ErrorJson {
   message: string;
   next: string;
   offset?: number;
+  file?: string;
   path?: string;
+  record?: RecordPlace;
   section?: string;
   guestAt?: GuestAt;
   data?: Readonly<Record<string, unknown>>;
@@ -150,6 +164,10 @@ export class TransmigrateError extends Error {
   readonly data: Readonly<Record<string, unknown>>;
   readonly offset: number | undefined;
   readonly path: string | undefined;
+  /** Name of the input that it is about, where several were given. Set by whoever opened them. */
+  file: string | undefined;
+  /** Set by whoever knows the stream: what finds a fault in a field need not know which record it is in. */
+  record: RecordPlace | undefined;
   readonly section: string | undefined;
   readonly guestAt: GuestAt | undefined;
   /** What the user can do next, one or two sentences. */
@@ -162,6 +180,7 @@ export class TransmigrateError extends Error {
     this.data = details.data ?? {};
     this.offset = details.offset;
     this.path = details.path;
+    this.record = details.record;
     this.section = details.section;
     this.guestAt = details.guestAt;
     this.next = details.next ?? ERRORS[code].next;
@@ -178,7 +197,9 @@ export class TransmigrateError extends Error {
       message: this.message,
       next: this.next,
       ...(this.offset !== undefined && { offset: this.offset }),
+      ...(this.file !== undefined && { file: this.file }),
       ...(this.path !== undefined && { path: this.path }),
+      ...(this.record !== undefined && { record: this.record }),
       ...(this.section !== undefined && { section: this.section }),
       ...(this.guestAt !== undefined && { guestAt: this.guestAt }),
       ...(Object.keys(this.data).length > 0 && { data: this.data }),

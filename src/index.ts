@@ -21,7 +21,7 @@ export { CODEC, codecName, type CodecId, type CodecName } from './codec/codec.ts
 export { StreamWriter, type WriterOptions } from './stream/writer.ts';
 export { StreamDecoder, type DecodedRecord, type DecoderOptions } from './stream/decoder.ts';
 export { IndexedImage, type PageState } from './stream/indexed-image.ts';
-export { checkChannels, isMeeting, meet, Meeting } from './stream/channels.ts';
+export { checkChannels, checkMeeting, isMeeting, meet } from './stream/channels.ts';
 export { LIMITS } from './stream/limits.ts';
 export {
   isIndexed,

@@ -1,6 +1,6 @@
 import { TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
-import { checkChannels, isMeeting, Meeting } from '../stream/channels.ts';
+import { checkChannels, checkMeeting, isMeeting } from '../stream/channels.ts';
 import { StreamDecoder, type DecodedRecord, type DecoderOptions } from '../stream/decoder.ts';
 
 /** What long work reports and obeys. */
@@ -48,7 +48,7 @@ export function decodersFor(sources: readonly ByteSource[], options: DecoderOpti
 
 /**
  * All records of all channels of a stream: each channel in its order, and none goes past a meeting before all are there
- * (stream 14).
+ * (stream 14.1). The records of a meeting come when all channels have brought theirs and they are the same.
  * @param decoders one for each source.
  */
 export async function* readChannels(
@@ -64,35 +64,56 @@ export async function* readChannels(
     checkChannels([decoders[0].preamble!]);
     return;
   }
-  const readers = sources.map((source, i) => readStream(source, decoders[i], work));
-  const meeting = new Meeting(sources.length);
-  const waiting = new Set<number>();
-  const ended = new Set<number>();
-  let checked = false;
+  const readers = sources.map((source, i) => named(readStream(source, decoders[i], work), source.name));
   try {
-    while (ended.size < readers.length) {
-      for (const [source, reader] of readers.entries()) {
-        while (!waiting.has(source) && !ended.has(source)) {
-          const step = await reader.next();
-          if (step.done === true) {
-            ended.add(source);
-            break;
-          }
-          const meets = isMeeting(step.value);
-          const applies = !meets || meeting.arrive(source, step.value);
-          yield { ...step.value, source, applies };
-          if (meets && !applies) waiting.add(source);
-          if (meets && applies) waiting.clear();
-          // Each channel's ABOUT was read: are these the channels of one stream?
-          if (!checked && step.value.header.sequence === 0) break;
+    // The first record, ABOUT, tells which channel a source is.
+    for (const [source, reader] of readers.entries()) {
+      const step = await reader.next();
+      if (step.done !== true) yield { ...step.value, source, applies: true };
+    }
+    try {
+      checkChannels(decoders.map((decoder) => decoder.preamble!));
+    } catch (error) {
+      throw withFile(error, sources[(error as TransmigrateError).data['place'] as number].name);
+    }
+    const channels = [...readers.keys()].toSorted(
+      (one, other) => decoders[one].preamble!.channel - decoders[other].preamble!.channel,
+    );
+    for (;;) {
+      const arrived: DecodedRecord[] = [];
+      for (const source of channels) {
+        let step = await readers[source].next();
+        for (; step.done !== true && !isMeeting(step.value); step = await readers[source].next()) {
+          yield { ...step.value, source, applies: true };
         }
+        if (step.done !== true) arrived.push(step.value);
       }
-      if (!checked && decoders.every((decoder) => decoder.preamble !== undefined)) {
-        checkChannels(decoders.map((decoder) => decoder.preamble!));
-        checked = true;
+      // END is a meeting, so all channels end together.
+      if (arrived.length === 0) return;
+      try {
+        checkMeeting(arrived);
+      } catch (error) {
+        throw withFile(error, sources[channels[(error as TransmigrateError).data['place'] as number]].name);
+      }
+      for (const [place, source] of channels.entries()) {
+        yield { ...arrived[place], source, applies: place === channels.length - 1 };
       }
     }
   } finally {
     await Promise.all(readers.map((reader) => reader.return(undefined)));
   }
+}
+
+/** The same, with errors that say which input they are about. */
+async function* named(records: AsyncGenerator<DecodedRecord>, file: string): AsyncGenerator<DecodedRecord> {
+  try {
+    yield* records;
+  } catch (error) {
+    throw withFile(error, file);
+  }
+}
+
+function withFile(error: unknown, file: string): unknown {
+  if (error instanceof TransmigrateError) error.file = file;
+  return error;
 }

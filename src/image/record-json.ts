@@ -1,4 +1,5 @@
 /** What a record, and a preamble, look like as JSON: spec/cli-json.md, sections 2 and 3. */
+import { TransmigrateError } from '../errors.ts';
 import type { Json, JsonObject } from '../bytes/bounded-json.ts';
 import { hexNumber, toHex } from '../bytes/hex.ts';
 import { codecName } from '../codec/codec.ts';
@@ -56,18 +57,31 @@ export function sectionOf(type: number): string {
   return RECORDS.get(type)?.section ?? (isLocal(type) ? '12' : '3.4');
 }
 
-/** A record with everything in it. @param scratch room for one unit. */
-export function recordJson({ header, record }: DecodedRecord, scratch: Uint8Array): RecordJson {
-  return {
-    sequence: header.sequence,
-    offset: header.offset,
-    type: hexNumber(header.type, 8),
-    name: recordName(header.type, record),
-    section: sectionOf(header.type),
-    optional: isOptional(header.type),
-    length: header.length,
-    fields: fieldsOf(record, scratch),
-  };
+/** A record with everything in it. @param scratch room for one unit. @throws CODEC_DATA */
+export function recordJson(decoded: DecodedRecord, scratch: Uint8Array): RecordJson {
+  const { header, record } = decoded;
+  try {
+    return {
+      sequence: header.sequence,
+      offset: header.offset,
+      type: hexNumber(header.type, 8),
+      name: recordName(header.type, record),
+      section: sectionOf(header.type),
+      optional: isOptional(header.type),
+      length: header.length,
+      fields: fieldsOf(record, scratch),
+    };
+  } catch (error) {
+    throw inRecord(error, decoded);
+  }
+}
+
+/** An error that came up while a record's content was looked at, with the record it is about. */
+export function inRecord(error: unknown, { header, record }: DecodedRecord): unknown {
+  if (error instanceof TransmigrateError) {
+    error.record ??= { sequence: header.sequence, name: recordName(header.type, record) };
+  }
+  return error;
 }
 
 /** The fields of a record (cli-json 3). */

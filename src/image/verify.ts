@@ -1,10 +1,11 @@
 import type { JsonObject } from '../bytes/bounded-json.ts';
-import { TransmigrateError, type ErrorJson } from '../errors.ts';
+import { TransmigrateError, type ErrorJson, type RecordPlace } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import { isIndexed, type Preamble } from '../stream/preamble.ts';
 import type { StreamDecoder } from '../stream/decoder.ts';
 import { count, newCounts, type StreamCounts } from './counts.ts';
 import { ContentDigest, needsRandomAccess, type MemoryDigest, type TmemDigest } from './content-digest.ts';
+import { ContentCheck } from './content-check.ts';
 import { IndexCheck } from './index-check.ts';
 import { decodersFor, readChannels, type Work } from './read-stream.ts';
 import { preambleJson, recordName, type PreambleJson } from './record-json.ts';
@@ -14,8 +15,8 @@ import { RecordStore } from '../stream/record-store.ts';
 export type Verdict = 'sound' | 'findings' | 'broken';
 
 /** An error or warning, with the record it is about. */
-export interface Finding extends ErrorJson {
-  record: { sequence: number; name: string } | null;
+export interface Finding extends Omit<ErrorJson, 'record'> {
+  record: RecordPlace | null;
 }
 
 /** The result of {@link verifyImage}: spec/cli-json.md 4. */
@@ -40,6 +41,11 @@ export interface VerifyOptions extends Work {
   readonly digest?: boolean;
   /** The image may lie in a larger container. */
   readonly container?: boolean;
+  /**
+   * Stream-local records that whoever will restore it knows: a mandatory one of another name is a warning, since no
+   * restore works without it (stream 3.4). Default: none.
+   */
+  readonly knows?: ReadonlySet<string> | 'all';
 }
 
 /**
@@ -64,17 +70,21 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
     bytes: 0,
     checkpoint: null,
   };
+  const content = new ContentCheck();
   const digest = options.digest === true ? new ContentDigest() : undefined;
   const index = new IndexCheck();
+  const needed = new Set<string>();
   let last: { sequence: number; name: string } | null = null;
   try {
     for await (const decoded of readChannels(sources, decoders, options)) {
       const { header, record, source, applies } = decoded;
       last = { sequence: header.sequence, name: recordName(header.type, record) };
       count(result.counts, record.kind);
+      if (record.kind === 'LOCAL' && !record.optional) needed.add(record.dictionary.name);
       if (record.kind === 'ABOUT') result.about ??= record.about;
       if (record.kind === 'CHECKPOINT' && applies) result.checkpoint = { number: record.number, offset: header.offset };
       if (isIndexed(decoders[source].preamble!)) index.add(decoded);
+      content.check(decoded);
       if (applies) digest?.add(decoded, source);
     }
     if (digest !== undefined) await addDigests(result, digest, sources, decoders);
@@ -86,6 +96,10 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
   const preamble = decoders[0]?.preamble;
   result.preamble = preamble === undefined ? null : preambleJson(preamble);
   if (result.errors.length === 0) result.warnings.push(...warningsOf(decoders, index));
+  if (result.errors.length === 0 && options.knows !== 'all') {
+    for (const name of needed)
+      if (options.knows?.has(name) !== true) result.warnings.push(finding(notKnown(name), null));
+  }
   if (digest !== undefined && result.errors.length > 0) Object.assign(result, { memory: null, tmem: null });
   result.verdict = result.errors.length > 0 ? 'broken' : result.warnings.length > 0 ? 'findings' : 'sound';
   result.ok = result.verdict !== 'broken';
@@ -125,6 +139,14 @@ function warningsOf(decoders: readonly StreamDecoder[], index: IndexCheck): Find
   return warnings;
 }
 
+function notKnown(name: string): TransmigrateError {
+  return new TransmigrateError('UNKNOWN_RECORD', `A restore needs records that are not known here: ${name}`, {
+    section: '3.4',
+    data: { name },
+    next: `Restore it with the program that knows ${name}.`,
+  });
+}
+
 /** An error as a finding. */
 export function finding(error: TransmigrateError, record: Finding['record']): Finding {
   return { ...error.toJSON(), record };
@@ -136,6 +158,7 @@ export function recordAt(
   decoders: readonly StreamDecoder[],
   last: { sequence: number; name: string } | null,
 ): Finding['record'] {
+  if (error.record !== undefined) return error.record;
   const named = recordOfPath(error);
   if (named === null) return null;
   if (named.name !== '') return named;

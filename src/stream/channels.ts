@@ -6,6 +6,9 @@ import { recordPath } from './record-header.ts';
 import { RECORDS, TYPE } from './record-types.ts';
 import type { StreamWriter } from './writer.ts';
 
+/** Where in the body of END its vector of chains begins (stream 6.5): what is before is its channel's own. */
+const END_VECTOR = 64;
+
 /** Whether all channels meet at a record (stream 14.1). */
 export function isMeeting({ header, record }: Pick<DecodedRecord, 'header' | 'record'>): boolean {
   if (header.type === TYPE.barrier) return true;
@@ -14,62 +17,54 @@ export function isMeeting({ header, record }: Pick<DecodedRecord, 'header' | 're
 }
 
 /**
- * What makes several channels one stream (stream 14): each channel says when it reaches a meeting, and goes on only
- * when {@link arrive} has let it. It knows nothing of where the bytes come from.
+ * Compares the records that the channels brought to a meeting, in ascending order of channels (stream 14.2).
+ * @throws CHAIN_VECTOR about the first that differs from the lowest channel's; its data have the place of that one.
  */
-export class Meeting {
-  readonly #channels: number;
-  /** Body of the meeting record of each channel that has arrived; END's chains, since its counts are its own. */
-  readonly #arrived: (Uint8Array | undefined)[];
-  #first: { type: number; body: Uint8Array } | undefined;
-
-  constructor(channels: number) {
-    this.#channels = channels;
-    this.#arrived = Array.from({ length: channels });
-  }
-
-  /**
-   * A channel is at a meeting record.
-   * @returns true when it is the last: the record is to be applied once, and all go on.
-   * @throws CHAIN_VECTOR when it differs from what the channels before it brought.
-   */
-  arrive(channel: number, { header, record, body }: DecodedRecord): boolean {
-    if (this.#arrived[channel] !== undefined) throw new RangeError(`channel ${channel} waits at this meeting already`);
-    const compared = record.kind === 'END' ? body.slice(56) : body.slice();
-    this.#first ??= { type: header.type, body: compared };
-    if (this.#first.type !== header.type || !equalBytes(this.#first.body, compared)) {
-      throw new TransmigrateError('CHAIN_VECTOR', 'The channels meet at records that differ', {
-        offset: header.offset,
-        path: `channel ${channel}, ${recordPath(header)}`,
-        section: '14.2',
-        data: { channel },
-      });
-    }
-    this.#arrived[channel] = compared;
-    if (this.#arrived.filter((each) => each !== undefined).length < this.#channels) return false;
-    this.#arrived.fill(undefined);
-    this.#first = undefined;
-    return true;
+export function checkMeeting(arrived: readonly DecodedRecord[]): void {
+  const [first] = arrived;
+  for (const [place, { header, record, body }] of arrived.entries()) {
+    if (header.type === first.header.type && equalBytes(comparedPart(record, body), comparedPart(record, first.body)))
+      continue;
+    throw new TransmigrateError('CHAIN_VECTOR', 'The channels meet at records that differ', {
+      offset: header.offset,
+      path: recordPath(header),
+      section: '14.2',
+      record: { sequence: header.sequence, name: RECORDS.get(header.type)!.name, channel: place },
+      data: { place },
+    });
   }
 }
 
+/** What must be equal on all channels: all of it, but of END the vector of chains. */
+function comparedPart(record: DecodedRecord['record'], body: Uint8Array): Uint8Array {
+  return record.kind === 'END' ? body.subarray(END_VECTOR) : body;
+}
+
 /**
- * Puts channels in order by their numbers.
- * @throws CHAIN_VECTOR when they are not the channels of one stream, each once.
+ * Whether these are the channels of one stream, each once, in any order (stream 14).
+ * @throws CHAIN_VECTOR when not; its data have the place of the first preamble that does not belong.
  */
 export function checkChannels(preambles: readonly Preamble[]): void {
   const [first] = preambles;
-  const wrong = (what: string): never => {
-    throw new TransmigrateError('CHAIN_VECTOR', what, { offset: 0, path: 'preamble', section: '14' });
+  const wrong = (what: string, place: number): never => {
+    throw new TransmigrateError('CHAIN_VECTOR', what, { offset: 0, path: 'preamble', section: '14', data: { place } });
   };
-  for (const preamble of preambles) {
-    if (preamble.streamId !== first.streamId) wrong('These channels are of different streams');
-    if (preamble.channels !== preambles.length) {
-      wrong(`The stream has ${preamble.channels} channels, and ${preambles.length} are given`);
-    }
+  const seen = new Set<number>();
+  for (const [place, preamble] of preambles.entries()) {
+    if (preamble.streamId !== first.streamId) wrong('These channels are of different streams', place);
+    if (ofStream(preamble) !== ofStream(first)) wrong('These channels say different things about their stream', place);
+    if (seen.has(preamble.channel)) wrong(`Channel ${preamble.channel} is given twice`, place);
+    seen.add(preamble.channel);
   }
-  const numbers = new Set(preambles.map((preamble) => preamble.channel));
-  if (numbers.size !== preambles.length) wrong('A channel is given twice');
+  if (first.channels !== preambles.length) {
+    wrong(`The stream has ${first.channels} channels, and ${preambles.length} are given`, 0);
+  }
+}
+
+/** What a preamble says of its stream: all but the number of its channel, and its checksum. */
+function ofStream(preamble: Preamble): string {
+  const shared = { ...preamble, channel: 0, checksum: 0 };
+  return JSON.stringify(shared, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
 }
 
 /** Writes a BARRIER on all channels of a stream, sealed (stream 6.2). @returns the vector of chains. */

@@ -75,6 +75,7 @@ export class StreamDecoder {
   #refusal: TransmigrateError | undefined;
   #chain: Chain | undefined;
   #order: OrderRules | undefined;
+  /** Of the record that is being read, as soon as it is known to be one of this place. */
   #header: RecordHeader | undefined;
   readonly #headerBytes = new Uint8Array(HEADER_BYTES);
   #sequence = 0;
@@ -146,6 +147,14 @@ export class StreamDecoder {
    * The next record, or undefined when more bytes are needed or the stream is whole. It is valid until the next call.
    */
   read(): DecodedRecord | undefined {
+    try {
+      return this.#step();
+    } catch (error) {
+      throw this.#placed(error);
+    }
+  }
+
+  #step(): DecodedRecord | undefined {
     for (;;) {
       switch (this.#phase) {
         case 'preamble': {
@@ -193,6 +202,27 @@ export class StreamDecoder {
    * @throws TRUNCATED unless the stream is whole.
    */
   finish(): void {
+    try {
+      this.#mustBeDone();
+    } catch (error) {
+      throw this.#placed(error);
+    }
+  }
+
+  /** An error with the record that is being read, unless it is about the preamble or the footer. */
+  #placed(error: unknown): unknown {
+    if (!(error instanceof TransmigrateError) || (this.#phase !== 'header' && this.#phase !== 'body')) return error;
+    const { channels, channel } = this.#preamble!;
+    const name = this.#header === undefined ? 'unknown' : this.#nameOf(this.#header.type);
+    error.record ??= { sequence: this.#sequence, name, ...(channels > 1 && { channel }) };
+    return error;
+  }
+
+  #nameOf(type: number): string {
+    return RECORDS.get(type)?.name ?? this.#dictionary.get(numberOf(type))?.name ?? 'unknown';
+  }
+
+  #mustBeDone(): void {
     if (this.#phase === 'done') return;
     if (this.#phase === 'preamble') checkMagic(this.#split.subarray(0, this.#splitUsed), true);
     const total = this.#offset + (this.#phase === 'body' ? HEADER_BYTES : 0) + this.#splitUsed;
@@ -263,6 +293,7 @@ export class StreamDecoder {
       const what = `Record ${this.#sequence} should stand here, and it is number ${sequence}`;
       throw new TransmigrateError('RECORD_SEQUENCE', what, { ...where, data });
     }
+    this.#header = header;
     checkType(header);
     const limit = RECORDS.get(header.type)?.limit ?? LIMITS.recordBody;
     if (header.length > limit) {
@@ -274,7 +305,6 @@ export class StreamDecoder {
     else if (header.type !== TYPE.about) this.#firstIsNotAbout(header);
     this.#refuseUnknown(header);
     this.#headerBytes.set(bytes);
-    this.#header = header;
     this.#phase = 'body';
   }
 
@@ -309,6 +339,7 @@ export class StreamDecoder {
     this.#offset = header.offset + recordBytes(header.length);
     this.#sequence++;
     this.#phase = this.#nextPhase(header);
+    this.#header = undefined;
     return record;
   }
 

@@ -136,13 +136,15 @@ export class OrderRules {
         if (device.done !== device.bytes) return `device ${number} is not complete`;
       }
     }
-    if (preamble.channels > 1 && RECORDS.get(type)?.meeting === true && !this.#atMeeting()) {
+    if (RECORDS.get(type)?.meeting === true && !this.#atMeeting()) {
       return 'channels have not met: no BARRIER stands before it';
     }
     return '';
   }
 
+  /** Whether a meeting record may stand here; in direction back END meets without a BARRIER (stream 14.1). */
   #atMeeting(): boolean {
+    if (this.#preamble.channels === 1 || this.#preamble.direction === 'back') return true;
     return this.#previous === TYPE.barrier || this.#inMeeting;
   }
 
@@ -286,7 +288,7 @@ export class OrderRules {
 
   #invalidate(header: RecordHeader, pool: TmemPool, whole: boolean): boolean {
     if (!whole) return false;
-    if (this.#preamble.channels > 1 && !this.#atMeeting()) {
+    if (!this.#atMeeting()) {
       throw this.#error('RECORD_ORDER', header, 'channels have not met: no BARRIER stands before it');
     }
     this.#pools.delete(pool.incarnation);

@@ -72,6 +72,24 @@ const afterMeeting = (
     channels[1].bad(code, rec(channels[1]));
   });
 
+/** After a BARRIER the last of `count` channels brings another record than those before it; none is handed on. */
+function unequal(
+  name: string,
+  requirements: string,
+  title: string,
+  rec: (channel: Channel, last: boolean) => Rec,
+  { count = 2, section = '14.2', before = () => undefined }: { count?: number; section?: string; before?: Build } = {},
+): Vector {
+  const channels = channelSet(name, count);
+  before(channels);
+  meet(channels);
+  for (const [place, channel] of channels.entries()) {
+    if (place < count - 1) channel.hold().add(rec(channel, false));
+    else channel.bad('CHAIN_VECTOR', rec(channel, true));
+  }
+  return brokenOf({ name, requirements, section, title }, channels);
+}
+
 /** What was given is no set of channels; that is seen when ABOUT of each was read. */
 function noSet(name: string, title: string, blamed: number, fields: Partial<PreambleFields>[]): Vector {
   const channels = fields.map((each) => {
@@ -313,6 +331,85 @@ function meetings(): Vector[] {
   ];
 }
 
+/** Records of a meeting that would be right on a channel alone, and are not the same on all. */
+function differences(): Vector[] {
+  const withClient: Build = (channels) => {
+    meet(channels);
+    all(channels, (channel) => channel.add(client()));
+  };
+  const withPools: Build = (channels) => {
+    withClient(channels);
+    all(channels, (channel) => channel.add(pool(poolOf(1n))).add(pool(poolOf(2n, { slot: 1 }))));
+  };
+  const title = (what: string): string => `Channels meet, and ${what}.`;
+  return [
+    unequal('channels-differ-in-type', 'S14', title('bring a ROUND and a CHECKPOINT'), (channel, last) =>
+      last ? channel.checkpointRec() : channel.roundRec(),
+    ),
+    unequal(
+      'channels-differ-in-time',
+      'S14 S13',
+      title("their CHECKPOINTs differ in the guest's time"),
+      (channel, last) => channel.checkpointRec(last ? 2n : 1n),
+    ),
+    unequal('channels-differ-in-client', 'S14 S9', title('their tmem clients have other weights'), (_, last) =>
+      client({ weight: last ? 2 : 1 }),
+    ),
+    unequal(
+      'channels-differ-in-pool',
+      'S14 S9',
+      title('their pools have other slots'),
+      (_, last) => pool(poolOf(1n, { slot: last ? 2 : 1 })),
+      { before: withClient },
+    ),
+    unequal(
+      'channels-differ-in-pool-kind',
+      'S14 S9',
+      title('one brings a persistent, one an ephemeral pool'),
+      (_, last) => pool(poolOf(1n, { persistent: !last })),
+      { before: withClient },
+    ),
+    unequal(
+      'channels-differ-in-pool-ended',
+      'S14 S9',
+      title('end different pools'),
+      (_, last) => invalidate(last ? poolOf(2n, { slot: 1 }) : poolOf(1n), 3, []),
+      { before: withPools },
+    ),
+    unequal(
+      'channels-differ-on-third',
+      'S14',
+      title('the third of three brings something else'),
+      (channel, last) => (last ? channel.checkpointRec() : channel.roundRec()),
+      { count: 3 },
+    ),
+    unequal(
+      'channels-differ-in-end',
+      'S14 S5',
+      title('END of channel 1 has another chain of channel 0'),
+      (channel, last) => channel.endRec(last ? { chains: [zeros(32), channel.chain] } : {}),
+      {
+        before: (channels) => {
+          meet(channels);
+          all(channels, (channel) => channel.addCheckpoint());
+        },
+      },
+    ),
+    differingBarrier(),
+  ];
+}
+
+/** Each BARRIER has its own channel's chain, and that of channel 1 another one of channel 0. */
+function differingBarrier(): Vector {
+  const name = 'channels-differ-in-barrier';
+  const channels = channelSet(name, 2);
+  all(channels, (channel) => channel.seal());
+  channels[0].hold().addBarrier();
+  channels[1].bad('CHAIN_VECTOR', channels[1].barrierRec({ chains: [zeros(32), channels[1].chain] }));
+  const title = 'The vectors of a BARRIER differ, and each has the chain of its own channel.';
+  return brokenOf({ name, requirements: 'S14 S5', section: '14.2', title }, channels);
+}
+
 function single(): Vector[] {
   const blob = text('device', 300);
   return [
@@ -353,6 +450,18 @@ function single(): Vector[] {
     noSet('channels-of-two-streams', 'Two channels of different streams.', 1, [
       { channel: 0, streamId: idOf('one stream') },
       { channel: 1, streamId: idOf('another stream') },
+    ]),
+    noSet('channels-of-other-machines', 'Two channels that differ in the machine they speak of.', 1, [
+      { channel: 0 },
+      { channel: 1, machine: 3 },
+    ]),
+    noSet('channels-of-other-features', 'Two channels that differ in features that may be ignored.', 1, [
+      { channel: 0 },
+      { channel: 1, mayIgnore: 1n << 40n },
+    ]),
+    noSet('channels-of-both-directions', 'One channel goes forward and the other back.', 1, [
+      { channel: 0 },
+      { channel: 1, direction: 1 },
     ]),
     noSet('channels-same-twice', 'Channel 0 is given twice.', 1, [{ channel: 0 }, { channel: 0 }]),
     noSet('channels-one-missing', 'Two channels of a stream of three.', 0, [
@@ -416,7 +525,15 @@ function back(): Vector[] {
     all(channels, (channel) => channel.addEnd());
     return brokenOf({ name, requirements: 'S14 S5', section: '6.6', title }, channels);
   };
+  const name = 'channels-back';
+  const whole = channelSet(name, 2, { direction: 1 });
+  all(whole, (channel) => channel.add(ack(channel.fields.channel, 1, chain(`${channel.fields.channel}/1`))));
+  whole[0].add(ack(0, 2, chain('0/2')));
+  all(whole, (channel) => channel.seal());
+  all(whole, (channel) => channel.addEnd());
+  const title = 'ACKs of two channels; END comes without a BARRIER.';
   return [
+    soundOf({ name, requirements: 'S14 S5', section: '14.1', title }, whole),
     wrongBack(
       'channels-back-not-ascending',
       'ACKs of one channel do not ascend; those of another stand between.',
@@ -443,4 +560,11 @@ function back(): Vector[] {
   ];
 }
 
-export const channelVectors = (): Vector[] => [...positive(), ...barriers(), ...meetings(), ...single(), ...back()];
+export const channelVectors = (): Vector[] => [
+  ...positive(),
+  ...barriers(),
+  ...meetings(),
+  ...differences(),
+  ...single(),
+  ...back(),
+];

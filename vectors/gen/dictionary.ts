@@ -95,6 +95,18 @@ function bindings(): Vector[] {
       channel.checkpoint();
       channel.end();
     }),
+    sound('dictionary-mandatory', '3.4', 'A mandatory record with a name: whoever only looks reads past it.', [
+      bind([field('n', 'u16')]),
+      own(number, name, u16(1), { n: 1 }, false),
+      own(number, name, u16(2), { n: 2 }),
+    ]),
+    sound('dictionary-unknown-keys', '12', 'Keys that the specification does not name are let be.', [
+      bind([field('n', 'u8', { color: 'red', count2: -1 })], { more: [1] }),
+      own(number, name, u8(1), { n: 1 }),
+    ]),
+    wrong('dictionary-mandatory-unbound', '4', 'A mandatory record without a name.', 'RECORD_ORDER', [
+      own(number, name, u16(1), {}, false),
+    ]),
     wrong('dictionary-257', '12.3', 'The 257th binding.', 'LIMIT_EXCEEDED', many(257)),
     wrong('dictionary-number-twice', '4', 'A number is bound twice.', 'DUPLICATE', [
       bind(),
@@ -338,6 +350,15 @@ function layouts(): Vector[] {
       [cat(u8(1), u32(2), string('x'), u8(3), u8(4)), { a: 1, b: 2, c: 'x', d: [3, 4] }],
     ),
     printed(
+      'schema-missing-empty-lists',
+      '12.2',
+      'Also a list that would be empty is not there, when the body has ended.',
+      [field('n', 'u8'), field('counted', 'u16', { count: 'n' }), field('rest', 'u8', { count: 'rest' })],
+      [u8(0), { n: 0 }],
+      [cat(u8(0), u8(7)), { n: 0, counted: [], rest: [7] }],
+      [cat(u8(1), u16(5)), { n: 1, counted: [5] }],
+    ),
+    printed(
       'schema-extra-bytes',
       '12.2',
       'Bytes after the last field are counted.',
@@ -407,6 +428,9 @@ function wrongSchemas(): Vector[] {
     fields('show-unknown', 'Shown as octal.', field('a', 'u8', { show: 'octal' })),
     fields('show-of-string', 'A string that is shown as hex.', field('a', 'string', { show: 'hex' })),
     fields('show-of-float', 'A floating-point number that is shown as hex.', field('a', 'f32', { show: 'hex' })),
+    wrong('schema-257-fields', '12.1', 'A schema of 257 fields.', 'LIMIT_EXCEEDED', [
+      bind(Array.from({ length: 257 }, (_, place) => field(`f${place}`, 'u8'))),
+    ]),
     fields('unit-number', 'A unit that is a number.', field('a', 'u8', { unit: 1 })),
     fields('text-number', 'A text that is a number.', field('a', 'u8', { text: 1 })),
   ];

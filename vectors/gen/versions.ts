@@ -45,6 +45,7 @@ export const versionVectors = (): Vector[] => [
     (channel) => {
       channel.add(dictionary(binding));
       channel.bad('UNKNOWN_RECORD', unknown(0x70, u32(21), { degrees: 21 }, binding.name, false));
+      channel.naming(binding.name);
     },
   ),
   bad('version-2-0', 'S1 S2', '16.2', 'Version 2.0: its ABOUT is shown, then it is refused.', { major: 2 }, (channel) =>
@@ -57,11 +58,11 @@ export const versionVectors = (): Vector[] => [
       '16.4',
       `Must-know feature ${feature} is refused by name.`,
       { mustKnow: 1n << BigInt(bit), ...(bit === 3 && { kind: 3 }) },
-      (channel) => channel.refuse('UNSUPPORTED_FEATURE'),
+      (channel) => channel.refuse('UNSUPPORTED_FEATURE', feature),
     ),
   ),
   bad('feature-unknown', 'S12', '16.4', 'A must-know feature without a name.', { mustKnow: 1n << 40n }, (channel) =>
-    channel.refuse('UNSUPPORTED_FEATURE'),
+    channel.refuse('UNSUPPORTED_FEATURE', 'bit 40'),
   ),
   good(
     'feature-may-ignore',

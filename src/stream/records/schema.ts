@@ -40,17 +40,19 @@ export interface Schema {
   readonly fields: readonly SchemaField[];
 }
 
-const FIELD_KEYS = new Set(['name', 'type', 'count', 'unit', 'text', 'show']);
-
-/** Checks a schema that came from outside. @throws SCHEMA_INVALID */
+/**
+ * Checks a schema that came from outside. Keys that it does not know are let be.
+ * @throws SCHEMA_INVALID, LIMIT_EXCEEDED
+ */
 export function checkSchema(value: Json, where: ErrorDetails): Schema {
   const wrong = (what: string): never => {
     throw new TransmigrateError('SCHEMA_INVALID', `The schema can't be used: ${what}`, where);
   };
   if (!isObject(value) || !Array.isArray(value['fields'])) return wrong('it has no list of fields');
-  if (Object.keys(value).length !== 1) return wrong('it has keys beside fields');
   const fields = value['fields'];
-  if (fields.length > LIMITS.schemaFields) return wrong(`it has ${fields.length} fields`);
+  if (fields.length > LIMITS.schemaFields) {
+    throw new TransmigrateError('LIMIT_EXCEEDED', `A schema of ${fields.length} fields`, where);
+  }
   const integers = new Set<string>();
   const names = new Set<string>();
   for (const [position, field] of fields.entries()) {
@@ -60,7 +62,6 @@ export function checkSchema(value: Json, where: ErrorDetails): Schema {
       return wrong(`the name of field ${position}`);
     if (names.has(name)) return wrong(`two fields are called ${name}`);
     if (typeof type !== 'string' || !Object.hasOwn(WIDTH, type)) return wrong(`the type of ${name}`);
-    if (Object.keys(field).some((key) => !FIELD_KEYS.has(key))) return wrong(`an unknown key in ${name}`);
     if (unit !== undefined && typeof unit !== 'string') return wrong(`the unit of ${name}`);
     if (text !== undefined && typeof text !== 'string') return wrong(`the text of ${name}`);
     if (show !== undefined && (show !== 'hex' || WIDTH[type as FieldType] === 0)) return wrong(`how ${name} is shown`);
@@ -89,7 +90,7 @@ export function printBySchema(schema: Schema, body: Uint8Array): JsonObject {
   const numbers = new Map<string, number>();
   try {
     for (const field of schema.fields) {
-      if (reader.left === 0 && !(field.count === 'rest' || countOf(field, numbers) === 0)) break;
+      if (reader.left === 0) break;
       const value = printField(reader, field, numbers);
       if (typeof value === 'number') numbers.set(field.name, value);
       else if (typeof value === 'string' && field.show === 'hex') numbers.set(field.name, Number.parseInt(value, 16));

@@ -242,12 +242,17 @@ export class Channel {
     return this;
   }
 
+  /** What the message of the failure must name. */
+  naming(...mentions: string[]): this {
+    this.mentions = mentions;
+    return this;
+  }
+
   /** The whole preamble is there, ABOUT is shown, and then the stream is refused. */
   refuse(code: string, ...mentions: string[]): this {
     this.failure = { code, offset: 0, sequence: null };
     this.releasedParts = 1;
-    this.mentions = mentions;
-    return this;
+    return this.naming(...mentions);
   }
 
   /** In a set of channels where another one fails: a reader may release up to here, and not more. */

@@ -5,13 +5,14 @@ import { known } from './channel.ts';
 import type { Rec } from './channel.ts';
 import { optionalBit } from './format.ts';
 
-export type Binding = { record: Json; name: Json; version: Json; text?: Json; schema?: Json };
+export type Binding = { record: Json; name: Json; version: Json; text?: Json; schema?: Json; more?: Json };
 
 /** DICTIONARY; `more` puts keys into the JSON that the specification does not name. */
 export function dictionary(binding: Binding): Rec {
   const value: JsonObject = { record: binding.record, name: binding.name, version: binding.version };
   if (binding.text !== undefined) value['text'] = binding.text;
   if (binding.schema !== undefined) value['schema'] = binding.schema;
+  if (binding.more !== undefined) value['more'] = binding.more;
   return {
     ...known('DICTIONARY'),
     body: utf8(JSON.stringify(value)),
