@@ -39,6 +39,37 @@ export const PLANTS = {
       }
       if (used > this.#split.byteLength) {`,
   },
+  'trusted-count': {
+    file: 'stream/records/ram.ts',
+    find: "this.#limit('pages', this.pages, LIMITS.ramPages);",
+    replace: `const trusted = Math.min(Math.max(this.extents, this.units, this.pages), 400_000);
+    Array.from({ length: trusted }, (_, i) => ({ i }));
+    this.#limit('pages', this.pages, LIMITS.ramPages);`,
+  },
+  'slow-length': {
+    file: 'stream/decoder.ts',
+    find: 'checkType(header);',
+    replace: `checkType(header);
+    for (let i = 0; i < header.length * 4; i++) view.getUint8(i & 7);`,
+  },
+  'endless-loop': {
+    file: 'stream/records/ram.ts',
+    find: "if (count === 0) throw this.#error('FIELD_VALUE', path, 'an extent without pages');",
+    replace: `if (count === 0) {
+        extent--;
+        continue;
+      }`,
+  },
+  'lost-order-rule': {
+    file: 'stream/order.ts',
+    find: 'if (this.#previous !== TYPE.seal && this.#previous !== TYPE.barrier)',
+    replace: 'if (this.#previous < 0)',
+  },
+  'lost-duplicate': {
+    file: 'stream/order.ts',
+    find: 'if (this.#disks.has(record.disk)) throw',
+    replace: 'if (record.disk < 0) throw',
+  },
 } as const satisfies Record<string, Plant>;
 
 export type PlantName = keyof typeof PLANTS;

@@ -1,11 +1,11 @@
 /**
  * Fuzzes the stream's readers.
  *
- *   npm run fuzz -- [--seconds 60 | --runs N] [--seed S] [--run R] [--input FILE] [--plant NAME]
+ *   npm run fuzz -- [--seconds 60 | --runs N] [--seed S] [--run R] [--input FILE] [--plant NAME] [--hang-seconds 20]
  *
  * Ends with 1 at the first finding, and prints the command that shows it again. `--run` tries one run only, `--input` a
  * file; `--plant` plants a fault first, to see that it is found. The work is done in a thread, so that a run that never
- * ends is a finding, too.
+ * ends is a finding, too: one that has used so many seconds of processor, or waits for ten times as long.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,8 +16,8 @@ import { fuzzOnce, seeds, shrunk, withSeeds } from './fuzz.ts';
 import { planted, PLANTS, type PlantName } from './plants.ts';
 import { decoderOf, faultIn, ownSubject, type Input, type Tried } from './subject.ts';
 
-/** Seconds after which a run counts as one that never ends. */
-const HUNG_SECONDS = 60;
+/** How much longer than it may compute a run may wait: what else the machine does takes no processor from it. */
+const WAITING = 10;
 
 const { values } = parseArgs({
   options: {
@@ -27,6 +27,7 @@ const { values } = parseArgs({
     run: { type: 'string' },
     input: { type: 'string' },
     plant: { type: 'string' },
+    'hang-seconds': { type: 'string', default: '20' },
   },
 });
 
@@ -85,6 +86,12 @@ async function tryFile(path: string): Promise<void> {
   if (fault !== undefined) process.exitCode = 1;
 }
 
+function hung(seed: string, run: number, after: string): never {
+  console.error(`seed ${seed}, run ${run}: does not end within ${after}`);
+  console.error(`again: ${again(seed, run)}`);
+  process.exit(1);
+}
+
 function watch(): void {
   const seed = values.seed ?? String(Date.now());
   const progress = new Int32Array(new SharedArrayBuffer(4)).fill(-1);
@@ -92,14 +99,22 @@ function watch(): void {
     argv: process.argv.slice(2),
     workerData: { seed, progress } satisfies Job,
   });
-  let [seen, since] = [-1, performance.now()];
-  const timer = setInterval(() => {
+  const hangMs = 1000 * Number(values['hang-seconds']);
+  let [seen, since, cpuMs] = [-1, performance.now(), 0];
+  const look = async (): Promise<void> => {
     const run = Atomics.load(progress, 0);
-    if (run !== seen || run < 0) [seen, since] = [run, performance.now()];
-    if (performance.now() - since < 1000 * HUNG_SECONDS) return;
-    console.error(`seed ${seed}, run ${run}: does not end within ${HUNG_SECONDS} seconds`);
-    console.error(`again: ${again(seed, run)}`);
-    process.exit(1);
+    const { user, system } = await worker.cpuUsage();
+    const nowMs = (user + system) / 1000;
+    if (run !== seen || run < 0) {
+      [seen, since, cpuMs] = [run, performance.now(), nowMs];
+      return;
+    }
+    if (nowMs - cpuMs >= hangMs) hung(seed, run, `${(nowMs - cpuMs) / 1000} seconds of processor`);
+  };
+  const timer = setInterval(() => {
+    if (seen >= 0 && performance.now() - since > WAITING * hangMs) hung(seed, seen, `${(WAITING * hangMs) / 1000} seconds`);
+    // A thread that has just ended can't be asked any more.
+    look().catch(() => undefined);
   }, 500);
   worker.on('error', (error) => {
     console.error(error);

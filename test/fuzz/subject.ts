@@ -1,9 +1,10 @@
 import { crc32 } from 'node:zlib';
 import { ERRORS } from '../../src/errors.ts';
 import { LIMITS } from '../../src/stream/limits.ts';
-import { allocationsOf } from '../support/allocations.ts';
+import { firstViolation } from '../property/order-oracle.ts';
+import { allocationsOf, heapBytesOf } from '../support/allocations.ts';
 import { random } from '../support/random.ts';
-import { viewOf } from '../support/raw-stream.ts';
+import { takeApart, viewOf } from '../support/raw-stream.ts';
 import { loadLibrary, type Library } from './library.ts';
 
 /** A record that was handed on: where it stood, and all that is in it. */
@@ -29,11 +30,21 @@ export interface Fault {
   readonly what: string;
 }
 
-/** Milliseconds of CPU that an input may take for itself and for each of its bytes, to decode it once. */
-const MOST_MS = 1500;
-const MOST_MS_PER_BYTE = 0.01;
-/** The largest thing that may be allocated by its length: a chunk, or what came so far with room to grow. */
-const MOST_FIXED_BYTES = LIMITS.chunkBytes;
+/** The largest buffer that may be made whatever comes: room for one chunk. Else it is what came, with room to grow. */
+const LARGEST_BUFFER_BYTES = LIMITS.chunkBytes;
+/** Bytes of all buffers together: room for one chunk, first bytes and hashes; and for a byte of input. */
+const BUFFER_BYTES = LIMITS.chunkBytes + 64 * 1024;
+const BUFFER_BYTES_PER_BYTE = 5;
+/** Bytes of objects and texts that records are printed in, those among them that are no longer used. */
+const HEAP_BYTES = 1024 * 1024;
+const HEAP_BYTES_PER_BYTE = 256;
+/** Every so many inputs the heap is looked at: that takes longer than to read one. */
+const HEAP_EVERY = 16;
+/** How much longer than the slowest honest stream an input may take, and what is too short to be told apart. */
+const MOST_TIMES_SLOWER = 2;
+const SHORTEST_MS = 4;
+/** How often a suspect and the slowest honest stream are read in turn. Only what is slow every time is slow. */
+const TURNS = [3, 6];
 
 interface NamedError {
   readonly code: string;
@@ -108,10 +119,67 @@ function releasedFault(bytes: Uint8Array, { records }: Outcome): string {
   return '';
 }
 
+/** The facts of a preamble that the oracle of order has rules for: one channel, forward, not a core. */
+function isOrdinary(preamble: Uint8Array): boolean {
+  return preamble.byteLength === 128 && preamble[16] !== 4 && preamble[23] === 0 && preamble[56] === 1;
+}
+
+/** Whether what was handed on stands in the order of stream 4, as the oracle sees it. */
+function orderFault(bytes: Uint8Array, { records }: Outcome): string {
+  const { preamble, records: raw } = takeApart(bytes);
+  if (!isOrdinary(preamble)) return '';
+  const facts = { indexed: (preamble[32] & 1) === 1, tmem: preamble[19] === 1 || preamble[19] === 4 };
+  const verdict = firstViolation(facts, raw.slice(0, records.length));
+  return verdict === undefined ? '' : `record ${verdict.position} was handed on, and is ${verdict.codes.join(' or ')}`;
+}
+
+function wholeOf({ byteLength }: Uint8Array): () => number {
+  return () => Math.max(byteLength, 1);
+}
+
+/** Milliseconds of one reading. */
+export function millisecondsOf(bytes: Uint8Array, subject: Subject): number {
+  const before = performance.now();
+  subject(bytes, wholeOf(bytes));
+  return performance.now() - before;
+}
+
+function mostMs(honestMs: number): number {
+  return MOST_TIMES_SLOWER * Math.max(honestMs, SHORTEST_MS);
+}
+
+/** Whether an input takes too long, measured against the slowest honest stream in the same run. */
+function timeFault(bytes: Uint8Array, ms: number, { honest, subject }: Tried): string {
+  if (honest === undefined) return '';
+  if (ms <= mostMs(honest.ms)) return '';
+  for (const turns of TURNS) {
+    let [least, leastHonest] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+    for (let turn = 0; turn < turns; turn++) {
+      least = Math.min(least, millisecondsOf(bytes, subject));
+      leastHonest = Math.min(leastHonest, millisecondsOf(honest.bytes, subject));
+    }
+    if (least <= mostMs(leastHonest)) return '';
+    if (turns === TURNS.at(-1)) {
+      return `${least} ms for an input of ${bytes.byteLength}, the slowest honest stream takes ${leastHonest}`;
+    }
+  }
+  return '';
+}
+
+function memoryFault(bytes: Uint8Array, total: number, largest: number, heap: number): string {
+  const { byteLength } = bytes;
+  if (largest > Math.max(LARGEST_BUFFER_BYTES, 2 * byteLength + 65_536)) return `${largest} bytes in one buffer`;
+  if (total > BUFFER_BYTES + BUFFER_BYTES_PER_BYTE * byteLength) return `${total} bytes in buffers`;
+  if (heap > HEAP_BYTES + HEAP_BYTES_PER_BYTE * byteLength) return `${heap} bytes of objects`;
+  return '';
+}
+
 /** What an input is tried with. */
 export interface Tried {
   readonly library: Library;
   readonly subject: Subject;
+  /** The honest stream that takes longest to read, and its milliseconds: what times are measured against. */
+  readonly honest?: { readonly bytes: Uint8Array; readonly ms: number };
   /** Says whether an input that nobody repaired may be read to its end: it was not changed. */
   readonly isWhole: (bytes: Uint8Array) => boolean;
 }
@@ -137,11 +205,15 @@ export async function faultIn({ bytes, repaired }: Input, seed: string, tried: T
   const generator = random(`pieces ${seed}`);
   try {
     let whole: Outcome = { records: [], end: '' };
-    const before = process.cpuUsage();
-    const { largest } = allocationsOf(() => {
-      whole = tried.subject(bytes, () => Math.max(bytes.byteLength, 1));
-    });
-    const { user, system } = process.cpuUsage(before);
+    const read = (): void => {
+      whole = tried.subject(bytes, wholeOf(bytes));
+    };
+    const before = performance.now();
+    const { total, largest } = allocationsOf(read);
+    const ms = performance.now() - before;
+    // What takes long may do so by making many objects.
+    const suspect = ms > mostMs(tried.honest?.ms ?? 0);
+    const heap = generator.below(HEAP_EVERY) === 0 || suspect ? heapBytesOf(read) : 0;
     const most = generator.pick([1, 3, 30, 30, 200, 2000]);
     const pieces = tried.subject(bytes, () => 1 + generator.below(most));
     if (whole.end !== pieces.end) {
@@ -152,16 +224,15 @@ export async function faultIn({ bytes, repaired }: Input, seed: string, tried: T
     }
     const wrong = releasedFault(bytes, whole);
     if (wrong !== '') return { kind: 'a wrong record', what: wrong };
+    const disorder = orderFault(bytes, whole);
+    if (disorder !== '') return { kind: 'order', what: disorder };
     if (whole.end === '' && !repaired && !tried.isWhole(bytes)) {
       return { kind: 'unnoticed damage', what: 'the input was changed, and is read to its end' };
     }
-    const mostBytes = Math.max(MOST_FIXED_BYTES, 2 * bytes.byteLength + 65_536);
-    if (largest > mostBytes) {
-      return { kind: 'allocation', what: `${largest} bytes allocated at once for an input of ${bytes.byteLength}` };
-    }
-    if ((user + system) / 1000 > MOST_MS + MOST_MS_PER_BYTE * bytes.byteLength) {
-      return { kind: 'slow', what: `${(user + system) / 1000} ms for an input of ${bytes.byteLength}` };
-    }
+    const memory = memoryFault(bytes, total, largest, heap);
+    if (memory !== '') return { kind: 'memory', what: `${memory} for an input of ${bytes.byteLength}` };
+    const slow = timeFault(bytes, ms, tried);
+    if (slow !== '') return { kind: 'slow', what: slow };
     // These read it several times more: half of the inputs are enough for them.
     if (generator.below(2) === 0) return undefined;
     await readByIndex(bytes, tried);

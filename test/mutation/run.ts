@@ -1,165 +1,178 @@
 /**
- * Tests the tests of `src/stream`: changes one thing at a time in a copy of the tree, and sees whether a fast test
- * notices.
+ * Tests the tests of `src/stream`: changes one thing at a time, and sees whether a test notices.
  *
- *   npm run test:mutation [-- --sample 60] [--seed S] [--files order] [--workers 2]
+ *   npm run test:mutation [-- --sample 60] [--seed S] [--files order] [--lines 20-90] [--workers 2] [--at-least 0.9]
  *
- * Without --sample all mutants are tried: that takes hours. Prints the score, and the survivors by place. Many
- * survivors change nothing that can be seen; each of the others is a test that is missing.
+ * Without --sample all mutants are tried. The tests are measured once on the unchanged tree: how long each takes, and
+ * which mutants it runs through. Then a process for each worker loads the mutated sources, and runs the tests that
+ * reach the mutant until one fails: first those that noticed its neighbours, then the fast ones.
+ *
+ * Prints the survivors by place, and the score: of the mutants that are not known to change nothing
+ * (equivalents.ts), how many a test notices. Ends with 1 when the score is below --at-least.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { stripTypeScriptTypes } from 'node:module';
-import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { globSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { random } from '../support/random.ts';
-import { mutantsOf, mutated, type Mutant } from './mutants.ts';
+import { candidates, changeOf, ROOT, type Candidate } from './candidates.ts';
+import { EQUIVALENTS } from './equivalents.ts';
+import { endAll, Trier, type Verdict } from './pool.ts';
+import type { Measured } from './worker.ts';
 
-interface Candidate extends Mutant {
-  readonly file: string;
-}
-
-type Verdict = 'killed' | 'timeout' | 'survived';
-
-const ROOT = join(import.meta.dirname, '../..');
-const NEEDED = ['src', 'test/support', 'test/vectors', 'test/unit/stream', 'vectors/v1', 'package.json'];
-/** Vectors first: they notice most, and soon. */
-const TESTS = ['test/vectors/**/*.test.ts', 'test/unit/stream/**/*.test.ts'];
-/** How much slower than the unchanged tree a run may be before it counts as hanging. */
-const PATIENCE = 3;
+const TESTS = [
+  'test/unit/stream/**/*.test.ts',
+  'test/vectors/*.test.ts',
+  'test/property/*.test.ts',
+  'test/unit/image/*.test.ts',
+];
+/** The first compares times: what it says depends on what else runs. The others try every place of whole streams. */
+const NOT_TRIED = [/less than twice the time/, /every flipped bit/, /every cut of small ones/];
+/** Tests that noticed the nearest mutants and are tried first. */
+const NEIGHBOURS = 6;
 
 const { values } = parseArgs({
   options: {
     sample: { type: 'string' },
     seed: { type: 'string', default: String(Date.now()) },
     files: { type: 'string', default: '' },
+    lines: { type: 'string', default: '1-' },
     workers: { type: 'string', default: String(Math.min(availableParallelism(), 8)) },
+    'at-least': { type: 'string', default: '0' },
+    verbose: { type: 'boolean', default: false },
   },
 });
 
-/** A copy of what the tests need, to be changed. */
-function copyTree(parent: string, name: string): string {
-  const tree = join(parent, name);
-  mkdirSync(tree);
-  for (const path of NEEDED) cpSync(join(ROOT, path), join(tree, path), { recursive: true });
-  symlinkSync(join(ROOT, 'node_modules'), join(tree, 'node_modules'));
-  return tree;
+interface Tried {
+  readonly candidate: Candidate;
+  readonly verdict: Verdict;
 }
 
-/** A mutant that hangs must not outlive the run. */
-const running = new Set<ChildProcess>();
-
-/** Runs the tests of a copy until one fails. */
-function judge(tree: string, limitMs: number): Promise<Verdict> {
-  const flags = ['--test', '--test-isolation=none', '--test-reporter=tap', '--max-old-space-size=1024'];
-  const child = spawn(process.execPath, [...flags, ...TESTS], { cwd: tree, stdio: ['ignore', 'pipe', 'ignore'] });
-  running.add(child);
-  return new Promise((resolve, reject) => {
-    let verdict: Verdict | undefined;
-    let last = '';
-    const end = (reached: Verdict): void => {
-      verdict ??= reached;
-      child.kill('SIGKILL');
-    };
-    const timer = setTimeout(() => end('timeout'), limitMs);
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      const lines = (last + text).split('\n');
-      last = lines.pop()!;
-      if (lines.some((line) => /^\s*not ok /.test(line))) end('killed');
-    });
-    child.on('error', reject).on('close', (code) => {
-      clearTimeout(timer);
-      running.delete(child);
-      resolve(verdict ?? (code === 0 ? 'survived' : 'killed'));
-    });
-  });
-}
-
-function isProgram(source: string): boolean {
-  try {
-    stripTypeScriptTypes(source);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function candidates(): Candidate[] {
-  const files = globSync('src/stream/**/*.ts', { cwd: ROOT }).filter((file) => file.includes(values.files));
-  const all = files.toSorted().flatMap((file) => {
-    const source = readFileSync(join(ROOT, file), 'utf8');
-    return mutantsOf(source)
-      .filter((mutant) => isProgram(mutated(source, mutant)))
-      .map((mutant) => ({ ...mutant, file }));
-  });
+/** The mutants that the options name. */
+function chosen(): Candidate[] {
+  const [first, last = first] = values.lines.split('-');
+  const end = last === '' ? Number.POSITIVE_INFINITY : Number(last);
+  const all = candidates(values.files).filter(({ line }) => line >= Number(first) && line <= end);
   if (values.sample === undefined) return all;
   const generator = random(`mutation ${values.seed}`);
-  const chosen: Candidate[] = [];
-  while (chosen.length < Number(values.sample) && all.length > 0) {
-    chosen.push(...all.splice(generator.below(all.length), 1));
+  const some: Candidate[] = [];
+  while (some.length < Number(values.sample) && all.length > 0) {
+    some.push(...all.splice(generator.below(all.length), 1));
   }
-  return chosen;
+  return some;
+}
+
+/** The steps that can notice a mutant, the likely and the fast ones first. */
+class Plan {
+  readonly #steps: readonly Measured[];
+  readonly #covers: readonly ReadonlySet<number>[];
+  readonly #noticed: { readonly file: string; readonly at: number; readonly by: Measured }[] = [];
+
+  constructor(measured: readonly Measured[]) {
+    const tried = measured.filter(({ name }) => !NOT_TRIED.some((pattern) => pattern.test(name)));
+    this.#steps = tried.toSorted((a, b) => a.ms - b.ms);
+    this.#covers = this.#steps.map(({ covers }) => new Set(covers));
+  }
+
+  learn({ file, at }: Candidate, by: Measured): void {
+    this.#noticed.push({ file, at, by });
+  }
+
+  stepsFor(index: number, { file, at }: Candidate): Measured[] {
+    // What runs while a file is imported may reach each of its tests.
+    const whole = new Set(
+      this.#steps.filter(({ name }, i) => name === '' && this.#covers[i].has(index)).map((step) => step.file),
+    );
+    const reaching = this.#steps.filter((step, i) => this.#covers[i].has(index) || whole.has(step.file));
+    const near = this.#noticed
+      .filter((each) => each.file === file)
+      .toSorted((a, b) => Math.abs(a.at - at) - Math.abs(b.at - at))
+      .map(({ by }) => by)
+      .filter((by) => reaching.includes(by));
+    return [...new Set([...new Set(near.slice(0, 4 * NEIGHBOURS))].slice(0, NEIGHBOURS).concat(reaching))];
+  }
+}
+
+function equivalentOf(candidate: Candidate): string | undefined {
+  const change = changeOf(candidate);
+  return EQUIVALENTS.find((each) => each.file === candidate.file && each.change === change)?.why;
 }
 
 function describe(candidate: Candidate): string {
-  const source = readFileSync(join(ROOT, candidate.file), 'utf8');
-  const before = source
-    .slice(candidate.at, candidate.at + candidate.length)
-    .replaceAll(/\s+/g, ' ')
-    .trim();
-  const after = candidate.replacement.replaceAll(/\s+/g, ' ').trim();
-  const start = source.lastIndexOf('\n', candidate.at) + 1;
-  const text = source.slice(start, source.indexOf('\n', candidate.at)).trim();
-  return `${candidate.file}:${candidate.line} ${candidate.kind}: ${before} -> ${after || 'nothing'} in: ${text}`;
+  return `${candidate.file}:${candidate.line} ${candidate.kind}: ${changeOf(candidate)}`;
 }
 
-function report(mutants: number, verdicts: readonly Verdict[], began: number): void {
-  const count = (verdict: Verdict): number => verdicts.filter((each) => each === verdict).length;
-  const score = (100 * (verdicts.length - count('survived'))) / Math.max(verdicts.length, 1);
-  const parts = `${count('killed')} killed, ${count('timeout')} by time, ${count('survived')} survived`;
+/** Prints what is known so far. @returns the score, from 0 to 1. */
+function report(tried: readonly Tried[], mutants: number, began: number): number {
+  const known = tried.filter(({ candidate }) => equivalentOf(candidate) !== undefined);
+  const unseen = new Set(known.filter(({ verdict }) => verdict.kind === 'survived'));
+  const counted = tried.filter((each) => !unseen.has(each));
+  const survivors = counted.filter(({ verdict }) => verdict.kind === 'survived');
+  const places = survivors.toSorted(
+    ({ candidate: a }, { candidate: b }) => a.file.localeCompare(b.file) || a.line - b.line || a.at - b.at,
+  );
+  for (const { candidate, verdict } of places) console.log(`survived ${describe(candidate)} ${verdict.why}`);
+  for (const { candidate, verdict } of known) {
+    if (verdict.kind !== 'survived') console.log(`no equivalent: ${describe(candidate)}: ${verdict.why}`);
+  }
+  const byTime = counted.filter(({ verdict }) => verdict.kind === 'by time').length;
+  const killed = counted.length - survivors.length - byTime;
+  const score = counted.length === 0 ? 1 : 1 - survivors.length / counted.length;
+  const parts = `${killed} killed, ${byTime} by time, ${survivors.length} survived, ${unseen.size} change nothing`;
   const seconds = Math.round((performance.now() - began) / 1000);
-  console.log(`score ${score.toFixed(1)} %: ${parts}; ${verdicts.length} of ${mutants} tried in ${seconds} s`);
+  console.log(`score ${score.toFixed(4)}: ${parts}; ${tried.length} of ${mutants} tried in ${seconds} s`);
+  return score;
+}
+
+/** Entries of the table that name no mutant any more. */
+function stale(): string[] {
+  const all = new Set(candidates().map((candidate) => `${candidate.file} ${changeOf(candidate)}`));
+  return EQUIVALENTS.map(({ file, change }) => `${file} ${change}`).filter((each) => !all.has(each));
 }
 
 async function main(): Promise<void> {
   process.removeAllListeners('warning');
-  const mutants = candidates();
-  const parent = mkdtempSync(join(tmpdir(), 'mutation-'));
-  process.once('exit', () => {
-    for (const child of running) child.kill('SIGKILL');
-    rmSync(parent, { recursive: true, force: true });
-  });
-  const verdicts: Verdict[] = [];
-  let began = performance.now();
+  const began = performance.now();
+  const mutants = chosen();
+  const tried: Tried[] = [];
+  process.once('exit', endAll);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       // What is known so far is worth having.
-      report(mutants.length, verdicts, began);
+      report(tried, mutants.length, began);
       process.exit(1);
     });
   }
-  const trees = Array.from({ length: Number(values.workers) }, (_, i) => copyTree(parent, `${i}`));
-  const unchanged = await Promise.all(trees.map((tree) => judge(tree, 300_000)));
-  if (unchanged.some((verdict) => verdict !== 'survived')) throw new Error('the tests fail without any mutant');
-  const limitMs = PATIENCE * (performance.now() - began);
-  console.log(`${mutants.length} mutants, seed ${values.seed}, at most ${Math.round(limitMs / 1000)} s each`);
-  began = performance.now();
-  const waiting = mutants.values();
-  await Promise.all(
-    trees.map(async (tree) => {
-      for (const mutant of waiting) {
-        const path = join(tree, mutant.file);
-        const source = readFileSync(path, 'utf8');
-        writeFileSync(path, mutated(source, mutant));
-        const verdict = await judge(tree, limitMs);
-        writeFileSync(path, source);
-        verdicts.push(verdict);
-        if (verdict === 'survived') console.log(`survived ${describe(mutant)}`);
+  const files = TESTS.flatMap((pattern) => globSync(pattern, { cwd: ROOT }).toSorted());
+  const measured = await new Trier().measure(files, mutants);
+  const tests = measured.filter(({ name }) => name !== '').length;
+  const testsMs = measured.reduce((sum, { ms }) => sum + ms, 0);
+  console.log(`${mutants.length} mutants, ${tests} tests of ${Math.round(testsMs / 1000)} s, seed ${values.seed}`);
+  const plan = new Plan(measured);
+  const waiting = mutants.entries();
+  const work = async (): Promise<void> => {
+    const trier = new Trier();
+    for (const [index, candidate] of waiting) {
+      const steps = plan.stepsFor(index, candidate);
+      const before = performance.now();
+      const verdict: Verdict =
+        steps.length === 0 ? { kind: 'survived', why: '(no test runs through it)' } : await trier.try(candidate, steps);
+      if (verdict.by !== undefined) plan.learn(candidate, verdict.by);
+      tried.push({ candidate, verdict });
+      if (values.verbose) {
+        const ms = Math.round(performance.now() - before);
+        const by = verdict.by === undefined ? '' : `${verdict.by.file} ${verdict.by.name}`;
+        console.log(`${verdict.kind} ${ms} ms of ${steps.length}: ${describe(candidate)}; ${by} ${verdict.why}`);
+      } else if (tried.length % 250 === 0) {
+        console.log(`${tried.length} tried after ${Math.round((performance.now() - began) / 1000)} s`);
       }
-    }),
-  );
-  report(mutants.length, verdicts, began);
+    }
+    trier.end();
+  };
+  await Promise.all(Array.from({ length: Number(values.workers) }, work));
+  const score = report(tried, mutants.length, began);
+  const gone = stale();
+  for (const each of gone) console.log(`names no mutant: ${each}`);
+  if (score < Number(values['at-least']) || gone.length > 0) process.exitCode = 1;
 }
 
 await main();

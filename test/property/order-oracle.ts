@@ -29,8 +29,6 @@ export function firstViolation(facts: Facts, records: readonly RawRecord[]): Ver
     if (state.ended && !facts.indexed) return { position, codes: ['TRAILING_DATA'] };
     // Where the footer should be, anything else is a footer that is wrong or, when it is short, cut.
     if (state.rootSeen) return { position, codes: ['FOOTER', 'TRUNCATED'] };
-    // What follows INDEX_ROOT is read as the footer, whatever it is.
-    if (state.rootSeen) return { position, codes: ['FOOTER', 'TRUNCATED'] };
     const header = state.headerFaults(record, position);
     if (header.length > 0) return { position, codes: header };
     const body = state.bodyFault(record);
@@ -72,6 +70,7 @@ class State {
     const sealed = this.#previous === 3 || this.#previous === 4;
     order(this.ended && (type !== INDEX_ROOT || this.rootSeen));
     order((type === 1) !== (position === 0));
+    order(type === 0x0a);
     order(type === INDEX_ROOT && !this.ended);
     order(type === INDEX && !this.#facts.indexed);
     order(number >= 0x4000 && number <= 0x7fff && !this.#bound.has(number));

@@ -18,7 +18,7 @@ function fromEnvironment(name: string): number | undefined {
  * A test that `predicate` throws for no value of `arbitrary`.
  *
  * PROPERTY_SEED fixes the seed, PROPERTY_PATH goes straight to the case that a failure named, PROPERTY_RUNS sets how
- * many cases are tried.
+ * many cases are tried. PROPERTY_SHRINK=0 ends at the first case that fails, without making it smaller.
  * @param runs how many cases are tried when PROPERTY_RUNS does not say.
  */
 export function property<T>(
@@ -41,6 +41,7 @@ export function property<T>(
         // A case that takes long to shrink must not take the test past its own time.
         interruptAfterTimeLimit: 60_000,
         markInterruptAsFailure: false,
+        endOnFailure: process.env['PROPERTY_SHRINK'] === '0',
       },
     );
     if (!details.failed) return;
