@@ -1,4 +1,4 @@
-/** A cpio archive of the kind that Linux takes as its initrd: "newc" (Linux, Documentation/driver-api/early-userspace/). */
+/** A cpio archive, "newc", as Linux takes it (Documentation/driver-api/early-userspace/buffer-format.rst). */
 
 export interface ArchiveEntry {
   /** Without a slash at the beginning. */

@@ -79,12 +79,12 @@ export function buildLinux(folder: string = CACHE): LinuxGuest {
 
 function fetchPackages(folder: string): void {
   mkdirSync(folder, { recursive: true });
-  const script = fileURLToPath(new URL('fetch.sh', import.meta.url));
+  const script = fileURLToPath(new URL('./fetch.sh', import.meta.url));
   const { status, stderr, error } = spawnSync('bash', [script, folder], { encoding: 'utf8', timeout: 600_000 });
   if (error !== undefined) throw new LinuxUnavailable(`fetch.sh can't be run: ${error.message}`);
   const last = stderr.trim().split('\n').at(-1) ?? '';
   if (status === 3) throw new LinuxUnavailable(last);
-  if (status !== 0) throw new Error(`fetch.sh ended with ${status}: ${last}`);
+  if (status !== 0) throw new Error(`fetch.sh ended with ${String(status)}: ${last}`);
 }
 
 /** The ELF file in a bzImage. */
@@ -123,7 +123,7 @@ function makeInitrd(root: string, release: string): Uint8Array {
   const folders = ['bin', 'dev', 'mnt', 'modules', 'proc', 'sys', 'tmp'];
   const entries: ArchiveEntry[] = [
     ...folders.map((path) => ({ path, mode: MODE.folder })),
-    { path: 'init', mode: MODE.program, content: readFileSync(new URL('init.sh', import.meta.url)) },
+    { path: 'init', mode: MODE.program, content: readFileSync(new URL('./init.sh', import.meta.url)) },
     { path: 'bin/busybox', mode: MODE.program, content: readFileSync(join(root, 'bin/busybox')) },
     ...APPLETS.map((name) => ({ path: `bin/${name}`, mode: MODE.link, content: 'busybox' })),
     ...present.map((name) => ({
@@ -150,7 +150,9 @@ if (import.meta.main) {
   try {
     const folder = process.argv[2] ?? CACHE;
     const { release, vmlinux, initrd, disk } = buildLinux(folder);
-    console.log(`Linux ${release} in ${folder}: vmlinux ${vmlinux.length}, initrd ${initrd.length}, disk ${disk.length}`);
+    console.log(
+      `Linux ${release} in ${folder}: vmlinux ${vmlinux.length}, initrd ${initrd.length}, disk ${disk.length}`,
+    );
   } catch (error) {
     if (!(error instanceof LinuxUnavailable)) throw error;
     console.error(`skipped: ${error.message}`);

@@ -1,6 +1,6 @@
 /**
- * The disk of the Linux guest: a partition table, a swap area, and an empty Minix file system, which is simple enough to
- * be made anywhere without tools, and which Debian's kernel knows.
+ * The disk of the Linux guest: a partition table, a swap area, and an empty Minix file system, which is simple enough
+ * to be made anywhere without tools, and which Debian's kernel knows.
  */
 
 const SECTOR = 512;

@@ -78,7 +78,8 @@ export function offerTmem(emulator: Emulator, answer: (complete: () => void) => 
     const length = view.getUint32(44, true);
     const pageAt = view.getUint32(48, true);
     if (status !== 0) complaints.push(`status ${status} in a request`);
-    if (view.getUint32(52, true) !== 0 || view.getBigUint64(56, true) !== 0n) complaints.push('a reserved field is set');
+    if (view.getUint32(52, true) !== 0 || view.getBigUint64(56, true) !== 0n)
+      complaints.push('a reserved field is set');
     const pool = pools.get(poolId);
     const older_ = `${poolId}/${key}`;
     let result = -22;

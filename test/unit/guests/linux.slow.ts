@@ -84,7 +84,10 @@ describe('Linux', { skip: unavailable }, () => {
     await shell.run('for i in 1 2 3 4 5 6; do cat /tmp/$i; done | md5sum >/dev/null');
     assert.ok(store.swapWrites > 100, `${store.swapWrites} pages were swapped out`);
     const all = 'for i in 1 2 3 4 5 6; do dd if=/tmp/$i bs=4096 skip=$((256*4)) 2>/dev/null | md5sum; done';
-    assert.deepEqual(await shell.run(all), Array.from({ length: 6 }, () => sum));
+    assert.deepEqual(
+      await shell.run(all),
+      Array.from({ length: 6 }, () => sum),
+    );
 
     await shell.run('VARIABLE=kept');
     await disk.drained();
@@ -102,7 +105,10 @@ describe('Linux', { skip: unavailable }, () => {
     for (const mend of mended) mend();
     await other.emulator.run();
     assert.deepEqual(await other.run('echo $VARIABLE'), ['kept']);
-    assert.deepEqual(await other.run(all), Array.from({ length: 6 }, () => sum));
+    assert.deepEqual(
+      await other.run(all),
+      Array.from({ length: 6 }, () => sum),
+    );
     assert.deepEqual(await other.run('md5sum </mnt/file'), [sum]);
     assert.equal(failure, undefined);
     await shells.pop()!.emulator.destroy();
@@ -116,7 +122,11 @@ describe('Linux', { skip: unavailable }, () => {
   });
 
   test('starts in the oldest v86 that is carried', async () => {
-    const shell = await startLinux({ guest: guest!, version: 'v86-0.5.66', disk: newDisk(new MemoryPages(guest!.disk)) });
+    const shell = await startLinux({
+      guest: guest!,
+      version: 'v86-0.5.66',
+      disk: newDisk(new MemoryPages(guest!.disk)),
+    });
     shells.push(shell);
     assert.equal((await shell.run('uname -r; test -b /dev/sda2')).at(-1), guest!.release);
     await shells.pop()!.emulator.destroy();

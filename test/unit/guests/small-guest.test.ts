@@ -249,13 +249,32 @@ test('what it cannot do, it says', async () => {
   const guest = await start({ parameters: { reportTicks: 0 } });
   await guest.serial.line((line) => line.startsWith('round=0'));
   const from = guest.serial.lines.length;
-  for (const command of ['z\n', 'w\n', 'w1x\n', '9\n', 'w12', '0\r\n', '\n', 'd5\n', 'd9999\n', 'm7\n', 's99999999\n']) {
+  for (const command of [
+    'z\n',
+    'w\n',
+    'w1x\n',
+    '9\n',
+    'w12',
+    '0\r\n',
+    '\n',
+    'd5\n',
+    'd9999\n',
+    'm7\n',
+    's99999999\n',
+  ]) {
     guest.send(command);
   }
   await guest.serial.line((line) => line.startsWith('ok s='), from);
   assert.deepEqual(guest.serial.lines.slice(from), [
-    ...['error', 'error', 'error', 'error'],
-    ...['ok w=120', 'ok d=4', 'ok d=1024', 'ok m=8', 'ok s=1024'],
+    'error',
+    'error',
+    'error',
+    'error',
+    'ok w=120',
+    'ok d=4',
+    'ok d=1024',
+    'ok m=8',
+    'ok s=1024',
   ]);
   guest.send(SMALL_GUEST_COMMAND.report);
   await guest.serial.line((line) => line.startsWith('round='), from);

@@ -39,6 +39,8 @@ export class DiskBuffer {
   readonly #page = new Uint8Array(PAGE);
   /** The last request that has not been done; the next one follows it. */
   #last: Promise<void> | undefined = undefined;
+  /** Requests that are waited for: `#last` and those before it. */
+  #inFlight = 0;
 
   constructor({ byteLength, store, onFailure }: DiskOptions) {
     if (!Number.isSafeInteger(byteLength) || byteLength <= 0 || byteLength % PAGE !== 0) {
@@ -78,7 +80,8 @@ export class DiskBuffer {
     this.#check(start, bytes.length);
     const content = bytes.slice();
     this.#perform(
-      () => this.#each(start, content.length, (page, offset, at, length) => this.#write(page, offset, content, at, length)),
+      () =>
+        this.#each(start, content.length, (page, offset, at, length) => this.#write(page, offset, content, at, length)),
       done,
     );
   }
@@ -120,25 +123,37 @@ export class DiskBuffer {
 
   /** One request after the other, in the order they came; at once where nothing has to be waited for. */
   #perform(work: () => void | Promise<void>, done: () => void): void {
-    let pending: void | Promise<void>;
-    if (this.#last === undefined) {
-      try {
-        pending = work();
-      } catch (error) {
-        this.#onFailure(error);
-        return;
-      }
-      if (pending === undefined) {
-        done();
-        return;
-      }
-    } else {
-      pending = this.#last.then(work);
+    if (this.#last !== undefined) {
+      this.#follow(this.#last.then(work), done);
+      return;
     }
-    const last = pending.then(done).catch(this.#onFailure).then(() => {
-      if (this.#last === last) this.#last = undefined;
-    });
-    this.#last = last;
+    let pending: void | Promise<void>;
+    try {
+      pending = work();
+    } catch (error) {
+      this.#onFailure(error);
+      return;
+    }
+    if (pending === undefined) done();
+    else this.#follow(pending, done);
+  }
+
+  #follow(pending: Promise<void>, done: () => void): void {
+    this.#inFlight++;
+    this.#last = this.#finish(pending, done);
+  }
+
+  async #finish(pending: Promise<void>, done: () => void): Promise<void> {
+    try {
+      await pending;
+    } catch (error) {
+      this.#onFailure(error);
+      return;
+    } finally {
+      // What `done` asks for next may be done at once.
+      if (--this.#inFlight === 0) this.#last = undefined;
+    }
+    done();
   }
 
   /** Splits a range into pages. Goes on synchronously as long as the store does. */

@@ -3,7 +3,7 @@
 import { TransmigrateError } from '../../../errors.ts';
 import { GDT_BYTES, LOW_MEMORY, type BootPlan } from './plan.ts';
 
-/** What is used of v86's `CPU` object: views into its wasm memory, and a few functions. Equal from 0.5.66 to 0.5.462. */
+/** What is used of v86's `CPU` object, views into wasm memory and a few functions: equal from 0.5.66 to 0.5.462. */
 export interface BootCpu {
   readonly memory_size: Int32Array;
   readonly reg32: Int32Array;

@@ -5,7 +5,7 @@ import { readBzImage } from '../../../../src/machine/v86/boot/bzimage.ts';
 import { readElf } from '../../../../src/machine/v86/boot/elf32.ts';
 import { planLinux } from '../../../../src/machine/v86/boot/linux.ts';
 import { planMultiboot } from '../../../../src/machine/v86/boot/multiboot.ts';
-import type { BootPlan } from '../../../../src/machine/v86/boot/plan.ts';
+import { NO_REGISTERS, type BootPlan } from '../../../../src/machine/v86/boot/plan.ts';
 import { TransmigrateError } from '../../../../src/errors.ts';
 import { random } from '../../../support/random.ts';
 import { bzImageFile, elfFile, multibootFile } from './files.ts';
@@ -28,8 +28,7 @@ function parametersOf(plan: BootPlan): DataView {
 function checkCommon(plan: BootPlan): void {
   const parameters = parametersOf(plan);
   assert.deepEqual([plan.codeSelector, plan.dataSelector], [0x10, 0x18]);
-  const { esi: _, esp: __, ...rest } = plan.registers;
-  assert.deepEqual(rest, { eax: 0, ebx: 0, ecx: 0, edx: 0, ebp: 0, edi: 0 });
+  assert.deepEqual({ ...plan.registers, esi: 0, esp: 0 }, NO_REGISTERS);
   assert.equal(parameters.getUint32(0x202, true), 0x53726448);
   assert.equal(parameters.getUint8(0x210), 0xff);
   assert.equal(parameters.getUint8(0x211) & 1, 1);
@@ -105,7 +104,7 @@ function changed(bytes: Uint8Array, at: number, value: number): Uint8Array {
 }
 
 const REFUSED: Record<string, [Uint8Array, string]> = {
-  'nothing': [new Uint8Array(), 'BOOT_FILE'],
+  nothing: [new Uint8Array(), 'BOOT_FILE'],
   'a text': [new TextEncoder().encode('#!/bin/sh\n'.repeat(100)), 'BOOT_FILE'],
   'a bzImage of an older protocol': [bzImageFile({ protocol: 0x0207 }), 'BOOT_FILE'],
   'a zImage': [bzImageFile({ loadFlags: 0 }), 'BOOT_FILE'],

@@ -84,7 +84,7 @@ test('the information has memory, map, command line and modules', () => {
 });
 
 const REFUSED: Record<string, [Uint8Array, string]> = {
-  'nothing': [new Uint8Array(), 'BOOT_FILE'],
+  nothing: [new Uint8Array(), 'BOOT_FILE'],
   'another file': [new Uint8Array(8192).fill(1), 'BOOT_FILE'],
   'a header behind the first 8 KiB': [multibootFile({ at: 8184, byteLength: 16_384 }), 'BOOT_FILE'],
   'a header that is not on a multiple of four': [multibootFile({ at: 6 }), 'BOOT_FILE'],
