@@ -3,7 +3,7 @@
 ; at the start and the time stamp counter since, and says how many seconds that is behind the RTC.
 ; nasm -f bin clock.asm -o clock.bin
 
-%include "common.inc"
+%include "common.asm"
 
 rounds   equ DATA + 4
 rtc      equ DATA + 8                           ; seconds of the day

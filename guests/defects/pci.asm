@@ -1,7 +1,7 @@
 ; Reads the configuration of every PCI device again and again, and counts how often it is not what it was at first.
 ; nasm -f bin pci.asm -o pci.bin
 
-%include "common.inc"
+%include "common.asm"
 
 rounds   equ DATA + 4
 changed  equ DATA + 8

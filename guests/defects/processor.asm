@@ -2,7 +2,7 @@
 ; whether they are still the same. A restore that loses them while the guest is halted is counted.
 ; nasm -f bin processor.asm -o processor.bin
 
-%include "common.inc"
+%include "common.asm"
 
 rounds     equ DATA + 4
 flags_bad  equ DATA + 8

@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export const SOURCE = new URL('guest.asm', import.meta.url);
-export const BINARY = new URL('guest.bin', import.meta.url);
+export const SOURCE = new URL('./guest.asm', import.meta.url);
+export const BINARY = new URL('./guest.bin', import.meta.url);
 export const TYPESCRIPT = new URL('../../src/machine/v86/boot/small-guest-bytes.ts', import.meta.url);
 
 /** The bytes that nasm makes of an assembly file. Throws where there is no nasm, or it finds a mistake. */
@@ -38,9 +38,13 @@ export function hasNasm(): boolean {
 
 /** The TypeScript file that holds these bytes. */
 export function typescriptOf(bytes: Uint8Array): string {
-  const lines = (Buffer.from(bytes).toString('base64').match(/.{1,112}/g) ?? []).map((line) => `  '${line}',`);
+  const lines = (
+    Buffer.from(bytes)
+      .toString('base64')
+      .match(/.{1,112}/g) ?? []
+  ).map((line) => `  '${line}',`);
   return [
-    '/** guests/small/guest.bin in base64, so that the package carries it. Made by guests/small/build.ts: not edited. */',
+    '/** guests/small/guest.bin in base64, so that the package carries it. Made by guests/small/build.ts. */',
     'export const SMALL_GUEST_BASE64: string = [',
     ...lines,
     "].join('');",
@@ -53,7 +57,9 @@ if (import.meta.main) {
   if (process.argv.includes('--check')) {
     const same =
       readFileSync(BINARY).equals(bytes) && readFileSync(TYPESCRIPT, 'utf8') === typescriptOf(readFileSync(BINARY));
-    console.log(same ? 'guests/small: the bytes are those of the source' : 'guests/small: the bytes differ: build again');
+    console.log(
+      same ? 'guests/small: the bytes are those of the source' : 'guests/small: the bytes differ: build again',
+    );
     process.exitCode = same ? 0 : 1;
   } else {
     writeFileSync(BINARY, bytes);

@@ -1,14 +1,14 @@
-/** v86 for tests of guests: any of the versions that are carried, without a BIOS, with a serial port one can talk to. */
+/** v86 for tests of guests: each of the versions that are carried, without a BIOS, and the guest's serial port. */
 
 import { fileURLToPath } from 'node:url';
-import { type BootCpu } from '../../../src/machine/v86/boot/enter.ts';
+import type { BootCpu } from '../../../src/machine/v86/boot/enter.ts';
 
 export const V86_VERSIONS = ['v86', 'v86-0.5.278', 'v86-0.5.66'] as const;
 export type V86Version = (typeof V86_VERSIONS)[number];
 
 /** What tests use of v86's processor, beyond what starting a guest takes. */
 export interface TestCpu extends BootCpu {
-  readonly wasm_memory: WebAssembly.Memory;
+  readonly wasm_memory: { readonly buffer: ArrayBuffer };
   readonly mem8: Uint8Array;
   readonly in_hlt: Uint8Array;
   last_result: Int32Array;

@@ -7,6 +7,7 @@ import {
   SMALL_GUEST_COMMAND,
   smallGuestImage,
   type SmallGuestCheck,
+  type SmallGuestLine,
   type SmallGuestParameters,
   type SmallGuestReport,
 } from '../../../src/machine/v86/boot/small-guest.ts';
@@ -55,13 +56,13 @@ export async function startSmallGuest({
 /** Speaks with a small guest that an emulator holds, or will hold once its state is restored. */
 export function smallGuestIn(emulator: Emulator, tmem?: TmemHost): SmallGuest {
   const serial = serialOf(emulator);
-  const next = async <Kind extends string, Line extends { kind: Kind }>(
+  const next = async <Kind extends SmallGuestLine['kind']>(
     kind: Kind,
-    wanted: (line: Line) => boolean,
-  ): Promise<Line> => {
-    const parsed = (text: string): Line | undefined => {
+    wanted: (line: SmallGuestLine & { kind: Kind }) => boolean,
+  ): Promise<SmallGuestLine & { kind: Kind }> => {
+    const parsed = (text: string): (SmallGuestLine & { kind: Kind }) | undefined => {
       const line = parseSmallGuestLine(text);
-      return line?.kind === kind ? (line as unknown as Line) : undefined;
+      return line?.kind === kind ? (line as SmallGuestLine & { kind: Kind }) : undefined;
     };
     const text = await serial.line((line) => {
       const found = parsed(line);

@@ -2,7 +2,7 @@
 
 import { SMALL_GUEST_COMMAND } from '../../../src/machine/v86/boot/small-guest.ts';
 import { startSmallGuest } from '../../support/v86/small-guest.ts';
-import { type V86Version } from '../../support/v86/emulator.ts';
+import type { V86Version } from '../../support/v86/emulator.ts';
 
 process.on('uncaughtException', (error) => {
   console.log(`uncaught ${error instanceof Error ? error.name : typeof error}`);

@@ -1,6 +1,6 @@
 /**
- * What v86 gets wrong when it restores a state, each with a guest that shows it (guests/defects/README.md), and the mend
- * that makes it right (test/support/v86/mends.ts). Where a newer v86 needs one no more, its test fails, and the mend goes.
+ * What v86 gets wrong when it restores a state, each with a guest that shows it (guests/defects/README.md), and the
+ * mend that makes it right (test/support/v86/mends.ts). Where a newer v86 needs one no more, its test fails.
  */
 
 import assert from 'node:assert/strict';
@@ -139,7 +139,7 @@ describe('clocks', () => {
   /** Seconds from one time of the day to another, either way. */
   const apart = (a: number, b: number): number => Math.min((a - b + 86_400) % 86_400, (b - a + 86_400) % 86_400);
 
-  test('the ACPI timer goes back, and a time kept by the time stamp counter stays behind, without the mend', async () => {
+  test('the ACPI timer goes back, and a time kept by the counter stays behind, without the mend', async () => {
     const { before, first, later } = await move({ guest: 'clock', mends: ['pci'], options, storedMs: hour });
     assert.deepEqual([before['pmback'], before['tscback']], [0, 0]);
     assert.equal(first['pmback'], 1);

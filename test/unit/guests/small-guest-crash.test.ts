@@ -7,7 +7,7 @@ import { test } from 'node:test';
 
 import { V86_VERSIONS } from '../../support/v86/emulator.ts';
 
-const PROGRAM = fileURLToPath(new URL('crashing-guest.ts', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('./crashing-guest.ts', import.meta.url));
 
 for (const version of V86_VERSIONS) {
   test(`a guest that crashes throws out of the event loop of ${version}`, async () => {

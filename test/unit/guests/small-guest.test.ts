@@ -266,8 +266,15 @@ test('what it cannot do, it says', async () => {
   }
   await guest.serial.line((line) => line.startsWith('ok s='), from);
   assert.deepEqual(guest.serial.lines.slice(from), [
-    ...['error', 'error', 'error', 'error'],
-    ...['ok w=120', 'ok d=4', 'ok d=1024', 'ok m=8', 'ok s=1024'],
+    'error',
+    'error',
+    'error',
+    'error',
+    'ok w=120',
+    'ok d=4',
+    'ok d=1024',
+    'ok m=8',
+    'ok s=1024',
   ]);
   guest.send(SMALL_GUEST_COMMAND.report);
   await guest.serial.line((line) => line.startsWith('round='), from);

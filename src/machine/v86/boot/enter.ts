@@ -1,9 +1,9 @@
 /** Performs a boot plan on a v86 emulator that was made without a BIOS and does not run yet. */
 
 import { TransmigrateError } from '../../../errors.ts';
-import { LOW_MEMORY, type BootPlan } from './plan.ts';
+import { GDT_BYTES, LOW_MEMORY, type BootPlan } from './plan.ts';
 
-/** What is used of v86's `CPU` object: views into its wasm memory, and a few functions. Equal from 0.5.66 to 0.5.462. */
+/** What is used of v86's `CPU` object, views into wasm memory and a few functions: equal from 0.5.66 to 0.5.462. */
 export interface BootCpu {
   readonly memory_size: Int32Array;
   readonly reg32: Int32Array;
@@ -34,7 +34,6 @@ const CODE_SEGMENT = 1;
 /** Flat segments of ring 0, present and accessed: code that can be read, data that can be written. */
 const CODE_ACCESS = 0x9b;
 const DATA_ACCESS = 0x93;
-const GDT_ENTRIES = 4;
 /** Limit 4 GiB in pages, 32 bits. */
 const FLAT_HIGH = 0x00cf0000;
 
@@ -57,7 +56,7 @@ export function enterPlan(cpu: BootCpu, plan: BootPlan): void {
 }
 
 function enterProtectedMode(cpu: BootCpu, plan: BootPlan): void {
-  const gdt = new DataView(new ArrayBuffer(GDT_ENTRIES * 8));
+  const gdt = new DataView(new ArrayBuffer(GDT_BYTES));
   for (const [selector, access] of [
     [plan.codeSelector, CODE_ACCESS],
     [plan.dataSelector, DATA_ACCESS],
@@ -67,7 +66,7 @@ function enterProtectedMode(cpu: BootCpu, plan: BootPlan): void {
   }
   cpu.write_blob(new Uint8Array(gdt.buffer), LOW_MEMORY.gdt);
   cpu.gdtr_offset[0] = LOW_MEMORY.gdt;
-  cpu.gdtr_size[0] = GDT_ENTRIES * 8 - 1;
+  cpu.gdtr_size[0] = GDT_BYTES - 1;
 
   cpu.cr[0] = 1;
   cpu.protected_mode[0] = 1;

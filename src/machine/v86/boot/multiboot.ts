@@ -36,7 +36,7 @@ const KNOWN_REQUIREMENTS = HEADER_FLAG.alignModules | HEADER_FLAG.memory;
 const INFORMATION_FLAG = { memory: 1, commandLine: 4, modules: 8, memoryMap: 64, loaderName: 512 } as const;
 const INFORMATION_BYTES = 120;
 const MODULE_BYTES = 16;
-/** A file of memory map: the size field, which does not count itself, and 20 bytes. */
+/** An entry of the memory map: the size field, which does not count itself, and 20 bytes. */
 const MAP_ENTRY_BYTES = 24;
 const MODULES_LIMIT = 16;
 

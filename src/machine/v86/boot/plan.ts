@@ -57,6 +57,9 @@ export const LOW_MEMORY = {
   hole: 0xa0000,
 } as const;
 
+/** The descriptors of a plan's two selectors, and the null descriptor. */
+export const GDT_BYTES = 32;
+
 /** Where kernels of a PC begin. */
 export const ONE_MIB = 0x100000;
 
@@ -89,6 +92,7 @@ export function commandLineBytes(commandLine: string): Uint8Array {
  */
 export function checkedPlan(plan: BootPlan, memoryBytes: number): BootPlan {
   const ranges = [
+    { address: LOW_MEMORY.gdt, end: LOW_MEMORY.gdt + GDT_BYTES, what: 'descriptor table' },
     ...plan.writes.map(({ address, bytes, what }) => ({ address, end: address + bytes.length, what })),
     ...plan.spaces.map(({ address, byteLength, what }) => ({ address, end: address + byteLength, what })),
   ]

@@ -1,4 +1,4 @@
-/** guests/small/guest.bin in base64, so that the package carries it. Made by guests/small/build.ts: not edited. */
+/** guests/small/guest.bin in base64, so that the package carries it. Made by guests/small/build.ts. */
 export const SMALL_GUEST_BASE64: string = [
   'ArCtGwAAAQD+T1HkAAAQAAAAEADQDxAAAAA0AFAAEABUTVNHAQAAABAAAAAAAAAACgAAAAQAAAAEAAAAQAAAAA8AAAAKAAAAAQAAAICEHgD6/LwA',
   'oBAADwEVsA0QAOplABAACABmuBAAjtiOwI7gjuiO0Og2CwAA6IsLAAC+KAAQAL9AQBAAuQoAAADzpegFAwAAgz1wQBAAAA+E/woAAOhOAwAAuP//',

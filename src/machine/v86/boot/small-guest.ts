@@ -96,8 +96,8 @@ const BLOCK_VERSION = 1;
 const VALUES_OFFSET = BLOCK_OFFSET + 8;
 
 /**
- * The image, for `planMultiboot`. What `parameters` leaves out is as guests/small/guest.asm has it: 16 pages in a round,
- * ten rounds a second, four tmem operations in each. The bytes are the caller's.
+ * The image, for `planMultiboot`. What `parameters` leaves out is as guests/small/guest.asm has it: 16 pages in a
+ * round, ten rounds a second, four tmem operations in each. The bytes are the caller's.
  *
  * Throws USAGE for a number that is not one of 32 bits.
  */
