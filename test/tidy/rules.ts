@@ -89,7 +89,8 @@ export const LONG_FILES: Readonly<Record<string, string>> = {};
 export const ROOTS: readonly string[] = [
   'src/index.ts',
   'src/cli/main.ts',
-  // The driver's two ways in and the splitting of v86's own states, until the host, the library and the image model use them.
+  // The driver's two ways in and the splitting of v86's own states, until the host, the library and the image model
+  // use them.
   'src/machine/v86/process.ts',
   'src/machine/v86/emulator-machine.ts',
   'src/foreign/v86/memory.ts',
