@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { createEmulator } from '../src/machine/v86/create.ts';
 import { V86Process } from '../src/machine/v86/process.ts';
 import type { TmemService } from '../src/machine/machine.ts';
-import { DESCRIPTOR_ADDRESS, guest, mailbox, MAILBOX_PFN, post } from '../test/support/guest/guest.ts';
+import { DESCRIPTOR_ADDRESS, guestPlan, mailbox, MAILBOX_PFN, post } from '../test/support/guest/guest.ts';
 
 const { values } = parseArgs({
   options: {
@@ -48,7 +48,7 @@ function prepared(page: Uint8Array, operation: number): Uint8Array {
 }
 
 const config = { memoryBytes: 4 * 1024 * 1024 };
-const boot = { multiboot: guest('ring', requests) };
+const boot = guestPlan('ring', requests);
 
 async function across(operation: number): Promise<number[]> {
   const { service, gapsUs } = timed();

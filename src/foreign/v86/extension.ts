@@ -30,7 +30,9 @@ export function withExtension(info: JsonObject, extension: StateExtension): Json
   return { ...info, [KEY]: { version: 1, ...extension, serialInput: waiting } };
 }
 
-/** The extension of a state, or null where v86 made it alone. @throws FIELD_VALUE, LIMIT_EXCEEDED, UNSUPPORTED_VERSION */
+/**
+ * The extension of a state, or null where v86 made it alone. @throws FIELD_VALUE, LIMIT_EXCEEDED, UNSUPPORTED_VERSION
+ */
 export function extensionOf(info: JsonObject): StateExtension | null {
   const value = info[KEY];
   if (value === undefined) return null;

@@ -28,7 +28,8 @@ export function eflagsOf({ flags, changed, lastOp1, lastResult, lastOpSize }: La
   // A sum is below its first operand when it overflowed; a difference is above it when it borrowed.
   const carry = subtracts ? lastOp1 >>> 0 < lastResult >>> 0 : lastResult >>> 0 < lastOp1 >>> 0;
   const low = (lastResult ^ (lastResult >> 4)) & 15;
-  // A sum overflows when it differs in sign from both operands; a difference when the operands differ, and it from the first.
+  // A sum overflows when it differs in sign from both operands; a difference when the operands differ, and it from the
+  // first.
   const overflow = (lastOp1 ^ lastResult) & (subtracts ? lastOp1 ^ op2 : op2 ^ lastResult);
   const computed =
     (carry ? FLAG.carry : 0) |

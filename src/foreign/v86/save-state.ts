@@ -97,7 +97,8 @@ export function stateHeadBytes(header: Uint8Array): number {
  * each is named by the tree exactly once.
  *
  * @param head at least {@link stateHeadBytes} bytes from the start; more is ignored.
- * @throws NOT_AN_IMAGE, UNSUPPORTED_VERSION, UNSUPPORTED_CODEC, TRUNCATED, LENGTH_MISMATCH, LIMIT_EXCEEDED, JSON_INVALID, FIELD_VALUE.
+ * @throws NOT_AN_IMAGE, UNSUPPORTED_VERSION, UNSUPPORTED_CODEC, TRUNCATED, LENGTH_MISMATCH, LIMIT_EXCEEDED,
+ * JSON_INVALID, FIELD_VALUE.
  */
 export function parseStateHead(head: Uint8Array): StateHead {
   const end = stateHeadBytes(head);

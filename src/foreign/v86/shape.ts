@@ -1,6 +1,6 @@
 /**
- * What a state looks like without its values: which lists, arrays and scalars stand where, and how long (foreign/v86 4).
- * v86 trusts a state: a list that is too short ends in an exception halfway through, an array of another length in
+ * What a state looks like without its values: which lists, arrays and scalars stand where, and how long (foreign/v86
+ * 4). v86 trusts a state: a list that is too short ends in an exception halfway through, an array of another length in
  * writes beside it. So a state from outside is compared with that of a fresh instance first (M5).
  */
 import type { Json } from '../../bytes/bounded-json.ts';
@@ -35,7 +35,9 @@ const FIXED: readonly RegExp[] = [
   /^(\[85\]\[\d\]|\[5[67]\])\[[01]\]\[(13|19|20)\]$/, // a drive: whether it is a CD-ROM, its sectors, their size
 ];
 
-/** Arrays that may have another length, and by how much: what firmware asked for, and the buffer of a drive's transfer. */
+/**
+ * Arrays that may have another length, and by how much: what firmware asked for, and the buffer of a drive's transfer.
+ */
 const GROWING: readonly { place: RegExp; most: number; unit: number; orEmpty: boolean }[] = [
   { place: /^\[62\]$/, most: 1024 * 1024, unit: 1, orEmpty: true },
   { place: /^(\[85\]\[\d\]|\[5[67]\])\[[01]\]\[16\]$/, most: 32 * 1024 * 1024, unit: 4, orEmpty: false },

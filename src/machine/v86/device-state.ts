@@ -45,10 +45,12 @@ function extensionFor(cpu: V86Cpu): StateExtension {
 }
 
 /**
- * Puts device state in place; memory stays as it is. v86 sees the state only when its shape is that of this emulator (M5).
+ * Puts device state in place; memory stays as it is. v86 sees the state only when its shape is that of this emulator
+ * (M5).
  *
  * @param wallClockMs what the guest's clock chip shall show.
- * @throws DEVICE_SHAPE and what the reader of states throws: then nothing was changed. DRIVER_FAILED: then the emulator is of no use.
+ * @throws DEVICE_SHAPE and what the reader of states throws: then nothing was changed. DRIVER_FAILED: then the
+ * emulator is of no use.
  */
 export function restoreDevices(emulator: V86Emulator, bytes: Uint8Array, shape: Shape, wallClockMs: number): void {
   const state = parseSaveState(bytes);

@@ -1,7 +1,7 @@
 /**
  * What this driver uses of an emulator object of npm's `v86`. Its own declarations cover the outside alone; these are
- * the inner parts, the same in all versions of versions.ts. A view that the emulator keeps on its WebAssembly memory is a
- * proxy that makes the array anew at each use: fine for a register, far too slow for pages.
+ * the inner parts, the same in all versions of versions.ts. A view that the emulator keeps on its WebAssembly memory
+ * is a proxy that makes the array anew at each use: fine for a register, far too slow for pages.
  */
 
 /** A register that lies in WebAssembly memory. */
@@ -79,8 +79,11 @@ export interface V86IdeChannel {
 export interface V86IdeInterface {
   readonly buffer: unknown;
   readonly in_progress_io_ids?: { readonly size: number };
-  error_reg: number;
-  status_reg: number;
+  /** The registers, as newer versions call them and as older ones do. The objects take no others. */
+  error_reg?: number;
+  status_reg?: number;
+  error?: number;
+  status?: number;
   current_command: number;
   push_irq(): void;
   cancel_io_operations(): void;

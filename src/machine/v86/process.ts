@@ -42,7 +42,10 @@ export interface V86ProcessOptions {
   readonly config: V86Config;
   /** What the guest starts with; none for a machine that an image is restored into. */
   readonly boot?: BootPlan;
-  /** The engine's answers to the guest's requests; without it the guest has no tmem. It may be called as long as the guest runs. */
+  /**
+   * The engine's answers to the guest's requests; without it the guest has no tmem. It may be called as long as the
+   * guest runs.
+   */
   readonly tmem?: TmemService;
 }
 
@@ -111,7 +114,8 @@ export class V86Process implements Machine {
 
   /**
    * Starts a process and makes the machine in it, paused and without a grant.
-   * @throws MACHINE_CONFIG, DRIVER_VERSION, DRIVER_FAILED, DISK_MISMATCH, READ_FAILED, GUEST_GONE; then no process is left.
+   * @throws MACHINE_CONFIG, DRIVER_VERSION, DRIVER_FAILED, DISK_MISMATCH, READ_FAILED, GUEST_GONE; then no process is
+   * left.
    */
   static async create({ config, boot, tmem }: V86ProcessOptions): Promise<V86Process> {
     checkConfig(config);

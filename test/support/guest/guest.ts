@@ -1,4 +1,6 @@
 /** The guest of the driver's tests (guest.asm), with its modes and its mailbox. */
+import { planMultiboot } from '../../../src/machine/v86/boot/multiboot.ts';
+import type { BootPlan } from '../../../src/machine/v86/boot/plan.ts';
 import { GUEST_BASE64 } from './guest-bytes.ts';
 
 export const MODE = { work: 0, flags: 1, clock: 2, echo: 3, triple: 4, halt: 5, tmem: 6, disk: 7, ring: 8 } as const;
@@ -22,6 +24,11 @@ export function guest(mode: Mode, ...parameters: readonly number[]): Uint8Array 
   const view = new DataView(bytes.buffer);
   [MODE[mode], ...parameters].forEach((value, i) => view.setUint32(PARAMETERS + 4 * i, value, true));
   return bytes;
+}
+
+/** How a machine with at least 4 MiB starts with it. */
+export function guestPlan(mode: Mode, ...parameters: readonly number[]): BootPlan {
+  return planMultiboot({ image: guest(mode, ...parameters), memoryBytes: 4 * 1024 * 1024 });
 }
 
 /** Reads the mailbox out of memory, or of its page. */

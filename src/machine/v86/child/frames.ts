@@ -3,7 +3,9 @@
  * bytes for what is not. Both ends are of one release, so nothing here has a version.
  */
 
-/** Bytes before the JSON: length of all that follows this field, kind, id, length of the JSON; four little-endian u32. */
+/**
+ * Bytes before the JSON: length of all that follows this field, kind, id, length of the JSON; four little-endian u32.
+ */
 const HEAD_BYTES = 16;
 
 export const FRAME = { request: 0, reply: 1, failure: 2, event: 3 } as const;
@@ -24,7 +26,9 @@ export interface Frame {
   readonly bytes: Uint8Array;
 }
 
-/** The pieces of a frame, to be written one after the other. Bytes are not copied: they must not change until written. */
+/**
+ * The pieces of a frame, to be written one after the other. Bytes are not copied: they must not change until written.
+ */
 export function encodeFrame(
   kind: FrameKind,
   id: number,

@@ -1,6 +1,6 @@
 /**
- * A disk of a v86 machine: the object that v86 asks for sectors, with the names that v86 gives its methods. All of ours answer
- * before they return, so none ever has a request in flight when the machine pauses.
+ * A disk of a v86 machine: the object that v86 asks for sectors, with the names that v86 gives its methods. All of
+ * ours answer before they return, so none ever has a request in flight when the machine pauses.
  */
 import type { MachineDisk } from '../../machine.ts';
 import { ideChannels, type V86Cpu } from '../emulator.ts';
@@ -82,8 +82,13 @@ export abstract class Disk {
       for (const drive of [channel.master, channel.slave]) {
         if (drive?.buffer !== this) continue;
         drive.cancel_io_operations();
-        drive.error_reg = ATA.aborted;
-        drive.status_reg = ATA.readyWithError;
+        if (drive.error_reg === undefined) {
+          drive.error = ATA.aborted;
+          drive.status = ATA.readyWithError;
+        } else {
+          drive.error_reg = ATA.aborted;
+          drive.status_reg = ATA.readyWithError;
+        }
         drive.current_command = ATA.noCommand;
         channel.dma_status = (channel.dma_status & ~ATA.dmaActive) | ATA.dmaError;
         drive.push_irq();

@@ -22,7 +22,9 @@ export class FileDisk extends Disk {
     this.#digest = digest;
   }
 
-  /** Opens a file for reading alone, once its content was compared. @throws DISK_MISMATCH, MACHINE_CONFIG, READ_FAILED */
+  /**
+   * Opens a file for reading alone, once its content was compared. @throws DISK_MISMATCH, MACHINE_CONFIG, READ_FAILED
+   */
   static async readOnly(name: string, path: string, digest: Uint8Array): Promise<FileDisk> {
     const { fd, bytes } = open(name, path, 'r');
     const hash = createHash('sha256');

@@ -7,8 +7,8 @@ const ZERO = Buffer.alloc(PAGE);
 
 /**
  * A disk whose pages are in a persistent pool of tmem: what a guest swaps to. The device blob holds the number of the
- * pool alone. A page of zeros is not stored. v86's drives know no TRIM, so what the guest gave up stays until it is written
- * over.
+ * pool alone. A page of zeros is not stored. v86's drives know no TRIM, so what the guest gave up stays until it is
+ * written over.
  */
 export class TmemDisk extends Disk {
   readonly #name: string;

@@ -1,7 +1,7 @@
 /**
- * The defect: a state holds points in time of the process that saved it. The clock chip shows the time of the save until
- * its timer runs, and then the time of this process; the interval timer counts from a start in another process's past or
- * future. The time-stamp counter alone goes on from where it was.
+ * The defect: a state holds points in time of the process that saved it. The clock chip shows the time of the save
+ * until its timer runs, and then the time of this process; the interval timer counts from a start in another process's
+ * past or future. The time-stamp counter alone goes on from where it was.
  *
  * After a move the clock chip shows the time that is handed in, and counters go on without a jump back (M6).
  */
