@@ -116,10 +116,11 @@ putc:
  ret
 
 align 8
+; Marked as accessed already, or the processor would write that into this page.
 gdt:
  dq 0
- dq 0x00CF9A000000FFFF
- dq 0x00CF92000000FFFF
+ dq 0x00CF9B000000FFFF
+ dq 0x00CF93000000FFFF
 gdtr:
  dw 23
  dd gdt

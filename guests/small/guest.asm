@@ -319,8 +319,18 @@ find_memory:
  mov [memory_pages], edi
  ret
 
-; Brings the values into their ranges, and computes what follows from them.
+; Brings the values into their ranges, and computes what follows from them. Less work holds for this round already.
 clamp:
+ mov eax, [v_write]
+ cmp [write_left], eax
+ jbe .writes
+ mov [write_left], eax
+.writes:
+ mov eax, [v_tops]
+ cmp [ops_left], eax
+ jbe .ops
+ mov [ops_left], eax
+.ops:
  mov eax, [v_span]
  mov ecx, [memory_pages]
  cmp eax, ecx
@@ -414,7 +424,10 @@ tmem_step:
  cmp dword [descriptor + 4], 0
  je .ret
  call complete
+ cmp dword [ops_left], 0
+ je .counted
  dec dword [ops_left]
+.counted:
  dec dword [steps]
  jz .ret
 .begin:
@@ -1131,10 +1144,11 @@ dead:
  jmp dead
 
 align 8
+; Marked as accessed already, or the processor would write that into this page.
 gdt:
  dq 0
- dq 0x00CF9A000000FFFF
- dq 0x00CF92000000FFFF
+ dq 0x00CF9B000000FFFF
+ dq 0x00CF93000000FFFF
 gdtr:
  dw 23
  dd gdt

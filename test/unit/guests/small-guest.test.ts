@@ -24,6 +24,7 @@ import {
 import { TMEM_FAULTS } from '../../support/v86/tmem-host.ts';
 
 const PAGE = 4096;
+const IMAGE_AT = 0x100000;
 let running: SmallGuest | undefined;
 
 /** Starts a guest, and ends the one before, which would only take processor time from it. */
@@ -82,6 +83,11 @@ for (const version of V86_VERSIONS) {
       assert.equal(check.pages, 1024);
       assert.equal(check.tmem > 0, tmem);
       assert.deepEqual(guest.tmem?.complaints ?? [], []);
+      // An emulator that translates code would translate it again: no page of the image is ever written.
+      const image = smallGuestImage({ ...SMALL_GUEST_RATE.quick, tmemOperations: 16 });
+      const pages = guestMemory(guest.emulator).subarray(IMAGE_AT, IMAGE_AT + Math.ceil(image.length / PAGE) * PAGE);
+      assert.ok(Buffer.from(pages.subarray(0, image.length)).equals(image));
+      assert.ok(pages.subarray(image.length).every((byte) => byte === 0));
     }
   });
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { enterPlan } from '../../../../src/machine/v86/boot/enter.ts';
 import { isMultiboot, planMultiboot } from '../../../../src/machine/v86/boot/multiboot.ts';
 import type { BootPlan } from '../../../../src/machine/v86/boot/plan.ts';
 import { smallGuestImage } from '../../../../src/machine/v86/boot/small-guest.ts';
@@ -118,6 +119,16 @@ test('modules that do not fit, and command lines that are none, are refused', ()
   }
   for (const bytes of [0, 1024, 2 ** 32, 1.5, Number.NaN]) {
     assert.throws(() => planMultiboot({ image, memoryBytes: bytes }), { code: 'GUEST_MEMORY' });
+  }
+});
+
+test('a plan for more memory than the emulator has is refused', async () => {
+  const emulator = await makeEmulator({ memoryBytes: 2 * 1024 * 1024 });
+  try {
+    const plan = planMultiboot({ image: multibootFile({ load: 0x300000 }), memoryBytes });
+    assert.throws(() => enterPlan(emulator.v86.cpu, plan), { code: 'GUEST_MEMORY' });
+  } finally {
+    await emulator.destroy();
   }
 });
 
