@@ -17,8 +17,8 @@ export function consoleCommand(context: Context): Command {
   const command = new Command('console')
     .summary('see what a guest prints, and type to it')
     .description(
-      'Shows what the guest wrote on its serial port and goes on with what it writes. On a terminal what is typed goes to the ' +
-        'guest; Ctrl-] leaves. Otherwise standard input goes to the guest to its end.',
+      'Shows what the guest wrote on its serial port and goes on with what it writes. On a terminal what is ' +
+        'typed goes to the guest; Ctrl-] leaves. Otherwise standard input goes to the guest to its end.',
     )
     .argument('<name>', 'the guest')
     .option('--no-follow', 'show what there is, and end')

@@ -27,8 +27,8 @@ export function createCommand(context: Context): Command {
   const command = new Command('create')
     .summary('boot a guest on the host')
     .description(
-      'Boots a guest: a kernel and initrd (--kernel), a multiboot image (--multiboot), or, without either, the small guest ' +
-        'that comes with the package: it rewrites and checks its memory and uses tmem.',
+      'Boots a guest: a kernel and initrd (--kernel), a multiboot image (--multiboot), or, without either, the ' +
+        'small guest that comes with the package: it rewrites and checks its memory and uses tmem.',
     )
     .argument('[name]', 'its name; without one the host gives it one')
     .addOption(new Option('--memory <size>', 'guest memory, e.g. 64M').argParser(parseSize))

@@ -37,13 +37,14 @@ const ENVIRONMENT: readonly (readonly [name: string, what: string])[] = [
   ['NO_COLOR', 'When set to anything, output has no colours.'],
   ['TERM', 'With "dumb", output has no colours.'],
   ['TMPDIR', 'Where "verify --digest" puts a pipe aside, as large as it is; nothing of it stays behind.'],
+  ['TRANSMIGRATE_SOCKET', 'Where a host listens, and where commands look for one, when --socket does not say it.'],
   ['TRANSMIGRATE_DEBUG', 'When set to anything but 0, an error also prints where in the program it happened.'],
 ];
 
 const DESCRIPTION = [
-  'transmigrate reads images of virtual machines, written in the Transmigrate stream (tmig): it shows what is in ' +
-    'them, their transcendent memory (tmem) too, and says whether they will restore. tmig is a shorter name of the ' +
-    'same command. This version of the command does not write images.',
+  'transmigrate runs virtual machines on a host, a process that belongs to you, saves them into images and makes ' +
+    'machines of images again, their transcendent memory (tmem) too. Images are written in the Transmigrate stream ' +
+    '(tmig); it shows what is in one, and says whether it will restore. tmig is a shorter name of the same command.',
   'A FILE without a command is inspected. "-" stands for standard input.',
   'Text out of an image is shown with control characters, bidirectional controls and everything ' +
     'invisible spelled out, so ' +
@@ -61,7 +62,7 @@ export function manualPage(program: Command): string {
     '.\\" Made from the command line definitions: do not edit.',
     `.TH TRANSMIGRATE 1 "" "transmigrate ${packageVersion()}" "User Commands"`,
     '.SH NAME',
-    'transmigrate, tmig \\- inspect and verify images of virtual machines',
+    'transmigrate, tmig \\- save, restore, inspect and verify virtual machines',
     '.SH SYNOPSIS',
     '.B transmigrate',
     '.RI [ options ] " FILE"',
@@ -74,7 +75,7 @@ export function manualPage(program: Command): string {
     'These can be given with every command.',
     ...program.createHelp().visibleOptions(program).flatMap(optionLines),
     '.SH COMMANDS',
-    ...commands.filter((command) => command.name() !== 'help').flatMap(commandLines),
+    ...commands.filter((command) => command.name() !== 'help').flatMap((command) => commandLines(command)),
     '.SH EXIT STATUS',
     ...exitLines(),
     '.SH ENVIRONMENT',
@@ -89,15 +90,20 @@ export function manualPage(program: Command): string {
   return `${lines.join('\n')}\n`;
 }
 
-function commandLines(command: Command): string[] {
+/** A command, or, of one that only gathers others, those. @param before the words before its name. */
+function commandLines(command: Command, before = 'transmigrate'): string[] {
+  if (command.commands.length > 0) {
+    const within = `${before} ${command.name()}`;
+    return command.commands.flatMap((one) => (one.name() === 'help' ? [] : commandLines(one, within)));
+  }
   const usage = command.registeredArguments.map((argument) => {
     const name = argument.name().toUpperCase() + (argument.variadic ? '...' : '');
     return argument.required ? name : `[${name}]`;
   });
-  const synopsis = ['transmigrate', command.name(), '[options]', ...usage].join(' ');
+  const synopsis = [before, command.name(), '[options]', ...usage].join(' ');
   return [
     `.SS ${roff(synopsis)}`,
-    ...fill(command.description()),
+    ...fill(command.description() || capitalized(command.summary())),
     ...command.registeredArguments.flatMap((argument) => {
       const choices = argument.argChoices === undefined ? '' : `: ${argument.argChoices.join(', ')}`;
       return tagged(argument.name().toUpperCase(), `${argument.description}${choices}`, '.I');
@@ -105,6 +111,10 @@ function commandLines(command: Command): string[] {
     ...command.options.filter((option) => !option.hidden).flatMap(optionLines),
     ...(examplesOf(command).length === 0 ? [] : ['.PP', 'Examples:', '.PP', ...exampleLines(command)]),
   ];
+}
+
+function capitalized(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
 
 function optionLines(option: Option): string[] {

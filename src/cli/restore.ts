@@ -17,7 +17,8 @@ export function restoreCommand(context: Context): Command {
     .summary('make a guest of an image')
     .description(
       'Makes a guest of an image and lets it go on where it was saved. It is a clone, with a uuid of its own, unless ' +
-        '--same-identity says that it takes the place of the one that was saved. Everything is checked before there is a guest.',
+        '--same-identity says that it takes the place of the one that was saved. Everything is checked before ' +
+        'there is a guest.',
     )
     .argument('<file>', 'the image; "-": standard input')
     .option('--name <name>', 'its name, in place of the one in the image')

@@ -18,8 +18,8 @@ export function saveCommand(context: Context): Command {
   const command = new Command('save')
     .summary('save a guest into a file')
     .description(
-      'Saves a guest while it runs: it stands still for a copy of its memory and its device state, not for the writing. ' +
-        'Afterwards it runs on, unless --pause or --stop says otherwise. The file is whole or absent.',
+      'Saves a guest while it runs: it stands still for a copy of its memory and its device state, not for the ' +
+        'writing. Afterwards it runs on, unless --pause or --stop says otherwise. The file is whole or absent.',
     )
     .argument('<name>', 'the guest')
     .argument('<file>', 'where to; "-": standard output')

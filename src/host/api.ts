@@ -1,6 +1,6 @@
 /**
- * What the command and the daemon say to each other: HTTP/1.1 over a unix socket, JSON in and out, long work as lines of
- * JSON. It is for this package's own command and for `curl --unix-socket`; both ends are of one version.
+ * What the command and the daemon say to each other: HTTP/1.1 over a unix socket, JSON in and out, long work as lines
+ * of JSON. It is for this package's own command and for `curl --unix-socket`; both ends are of one version.
  */
 import { z } from 'zod';
 import { ERRORS, TransmigrateError, type ErrorCode, type ErrorJson } from '../errors.ts';
@@ -93,6 +93,15 @@ export interface GuestInfo {
   readonly since: string;
   /** What is being done with it, e.g. `saving`. */
   readonly busy: string | null;
+}
+
+/** What `transmigrate host` says of itself. */
+export interface HostInfo {
+  readonly version: string;
+  readonly pid: number;
+  readonly guests: number;
+  /** null when tmem is off. */
+  readonly tmem: { readonly limitBytes: number; readonly usedBytes: number; readonly pages: number } | null;
 }
 
 /** A line of long work. */

@@ -5,13 +5,13 @@ import {
   errorFromJson,
   type CreateChoice,
   type GuestInfo,
+  type HostInfo,
   type RestoreChoice,
   type RestoreResult,
   type SaveChoice,
   type SaveResult,
   type WorkEvent,
 } from './api.ts';
-import type { HostInfo } from './host.ts';
 
 type Optional<T> = { [K in keyof T]?: T[K] | undefined };
 

@@ -31,8 +31,8 @@ const COMMAND = fileURLToPath(new URL('../../bin/transmigrate', import.meta.url)
 const NAME = 'demo';
 
 /**
- * The main job, as a user would do it: boots the small guest on a host, saves it while it runs, checks the file, restores
- * it on another host, and has the guest check all of its memory and tmem. Leaves nothing behind.
+ * The main job, as a user would do it: boots the small guest on a host, saves it while it runs, checks the file,
+ * restores it on another host, and has the guest check all of its memory and tmem. Leaves nothing behind.
  * @returns each step when it is done; the first that is not `ok` is the last.
  */
 export async function* demonstrate(signal?: AbortSignal): AsyncGenerator<DemoStep> {
@@ -156,10 +156,9 @@ async function inspected(file: string): Promise<string[]> {
   const source = await openFileSource(file);
   try {
     const { preamble, about } = await inspectImage(source);
-    const driver = about?.['driver'] as { name: string; version: string };
-    return [
-      `a ${preamble?.kind} of ${String(about?.['name'])}, ${driver.name} ${driver.version}, ${preamble?.domainType}`,
-    ];
+    const { name, driver } = about as { name: string; driver: { name: string; version: string } };
+    const { kind, domainType } = preamble!;
+    return [`a ${kind} of ${name}: ${driver.name} ${driver.version}, ${domainType}`];
   } finally {
     await source.close();
   }

@@ -15,6 +15,9 @@ export interface Made {
 export interface Driver {
   /** A machine that is about to boot, paused. @param tmem null: the guest has none. */
   create(choice: CreateChoice, tmem: TmemService | null): Promise<Made>;
-  /** An empty machine for what an image claims to hold, paused. @throws DRIVER_VERSION, MACHINE_CONFIG, DISK_MISMATCH */
+  /**
+   * An empty machine for what an image claims to hold, paused.
+   * @throws DRIVER_VERSION, MACHINE_CONFIG, DISK_MISMATCH
+   */
   forImage(claims: ImageClaims, tmem: TmemService | null): Promise<Made>;
 }

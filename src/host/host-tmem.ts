@@ -7,7 +7,7 @@ import { TmemHypercall } from '../tmem/hypercall.ts';
 import { IncomingTmem } from '../tmem/incoming.ts';
 import { TmemSnapshot } from '../tmem/snapshot.ts';
 import { tmemStatistics } from '../tmem/statistics.ts';
-import type { HostInfo } from './host.ts';
+import type { HostInfo } from './api.ts';
 
 /** The place of one guest in the host's tmem. */
 export interface TmemSeat {

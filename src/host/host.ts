@@ -14,6 +14,7 @@ import {
   NAME,
   type CreateChoice,
   type GuestInfo,
+  type HostInfo,
   type RestoreChoice,
   type RestoreResult,
   type SaveChoice,
@@ -22,15 +23,6 @@ import {
 import type { Driver } from './driver.ts';
 import { Guest } from './guest.ts';
 import type { HostTmem, TmemSeat } from './host-tmem.ts';
-
-/** What `transmigrate host` says of itself. */
-export interface HostInfo {
-  readonly version: string;
-  readonly pid: number;
-  readonly guests: number;
-  /** null when tmem is off. */
-  readonly tmem: { readonly limitBytes: number; readonly usedBytes: number; readonly pages: number } | null;
-}
 
 export interface HostParts {
   readonly version: string;

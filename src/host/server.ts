@@ -102,14 +102,15 @@ async function handle(host: Host, request: IncomingMessage, response: ServerResp
     if (!response.writableFinished) gone.abort();
   });
   try {
-    const url = new URL(request.url ?? '/', 'http://host');
+    const { method = '', url: target = '/' } = request;
+    const url = new URL(target, 'http://host');
     const [, version, collection, name = '', action] = url.pathname.split('/');
     const single = collection === 'guests' && name !== '';
     const pattern = single
       ? ['', version, collection, '*', action].filter((part) => part !== undefined).join('/')
       : url.pathname;
-    const route = ROUTES[`${request.method} ${pattern}`];
-    if (route === undefined) throw new TransmigrateError('USAGE', `There is no ${request.method} ${url.pathname} here`);
+    const route = ROUTES[`${method} ${pattern}`];
+    if (route === undefined) throw new TransmigrateError('USAGE', `There is no ${method} ${url.pathname} here`);
     await route({
       request,
       response,

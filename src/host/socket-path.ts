@@ -2,8 +2,8 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * Where a host listens, and where commands look for it, when nobody says: TRANSMIGRATE_SOCKET, else in the user's runtime
- * directory, else in the home directory.
+ * Where a host listens, and where commands look for it, when nobody says: TRANSMIGRATE_SOCKET, else in the user's
+ * runtime directory, else in the home directory.
  */
 export function defaultSocketPath(env: Readonly<Record<string, string | undefined>>): string {
   const named = env['TRANSMIGRATE_SOCKET'];

@@ -22,9 +22,11 @@ const DEVICES_BYTES = 16 * 2 ** 20;
 export class V86Driver implements Driver {
   async create(choice: CreateChoice, tmem: TmemService | null): Promise<Made> {
     const { driverVersion, memoryMiB, boot } = choice;
+    const disks: Partial<Record<DiskName, DiskConfig>> = {};
+    for (const disk of choice.disks) disks[disk.name] = await diskOf(disk);
     const config: V86Config = {
       memoryBytes: memoryMiB * 2 ** 20,
-      disks: Object.fromEntries(await Promise.all(choice.disks.map(async (disk) => [disk.name, await diskOf(disk)]))),
+      disks,
       ...(driverVersion !== undefined && { version: driverVersion }),
     };
     return this.#make(config, tmem, await planOf(boot, config.memoryBytes));

@@ -36,8 +36,8 @@ export interface Restored extends Hidden {
 }
 
 /**
- * Makes a machine of an image (M1, M5, M6). Bytes are checked as they come, and loaded into a machine that nobody sees; it
- * is handed on only when the image is whole, its device state was checked, and all of it is there. An image that is
+ * Makes a machine of an image (M1, M5, M6). Bytes are checked as they come, and loaded into a machine that nobody sees;
+ * it is handed on only when the image is whole, its device state was checked, and all of it is there. An image that is
  * cut, damaged or refused leaves nothing behind.
  * @throws the decoder's errors, what `make` throws, MEMORY_MISMATCH, DISK_MISMATCH, DEVICE_SHAPE ..., CANCELLED.
  */

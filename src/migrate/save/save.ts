@@ -60,8 +60,8 @@ export interface Saved {
 }
 
 /**
- * Saves a machine into a sink (M1, S13, T2): the guest stands still while its memory and devices are copied, and runs on
- * while they are written. Nothing of it is frozen. When this rejects, the guest is as it was before.
+ * Saves a machine into a sink (M1, S13, T2): the guest stands still while its memory and devices are copied, and runs
+ * on while they are written. Nothing of it is frozen. When this rejects, the guest is as it was before.
  *
  * The sink is not committed: whoever made it does that, and only then is there an image.
  * @throws what the machine and the sink throw; CANCELLED.

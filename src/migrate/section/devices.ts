@@ -4,7 +4,6 @@ import { DISK_POLICY, type CaptureReport, type DeviceState, type Machine } from 
 import type { DecodedRecord } from '../../stream/decoder.ts';
 import type { Device, DeviceData, Disk, DiskPolicy } from '../../stream/records/device.ts';
 import { contentOf } from '../../stream/records/stored.ts';
-import type { VcpuX86 } from '../../stream/records/vcpu.ts';
 import type { StreamWriter } from '../../stream/writer.ts';
 import type { StateLoader, StateWriter } from './section.ts';
 
@@ -39,7 +38,7 @@ export class DevicesWriter implements StateWriter {
     const { device, vcpus } = this.#captured;
     for (const { fxsave, ...vcpu } of vcpus) {
       // The record has the same fields, and checks their names when it is encoded.
-      await writer.vcpu(vcpu as Omit<VcpuX86, 'kind'>);
+      await writer.vcpu(vcpu);
       if (fxsave !== null) await writer.vcpuState(vcpu.vcpu, FXSAVE, fxsave);
     }
     for (const [number, disk] of this.#machine.disks.entries()) {

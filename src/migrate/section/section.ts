@@ -2,8 +2,8 @@ import type { DecodedRecord } from '../../stream/decoder.ts';
 import type { StreamWriter } from '../../stream/writer.ts';
 
 /**
- * Writes one kind of a machine's state into a stream (M3): memory, tmem and devices are three, and state of one's own is
- * another.
+ * Writes one kind of a machine's state into a stream (M3): memory, tmem and devices are three, and state of one's own
+ * is another.
  */
 export interface StateWriter {
   /** For messages and progress, e.g. `memory`. */

@@ -72,7 +72,7 @@ export class TmemLoader implements StateLoader {
     return this.#incoming;
   }
 
-  load({ record, body, header }: DecodedRecord): Promise<void> {
+  async load({ record, body, header }: DecodedRecord): Promise<void> {
     try {
       switch (record.kind) {
         case 'TMEM_CLIENT':
@@ -90,11 +90,10 @@ export class TmemLoader implements StateLoader {
         default:
           break;
       }
-      return Promise.resolve();
     } catch (error) {
       const place = { sequence: header.sequence, name: record.kind };
       const placed = error instanceof TransmigrateError ? error.with({ offset: header.offset, record: place }) : error;
-      return Promise.reject(placed as Error);
+      throw placed;
     }
   }
 

@@ -1,4 +1,4 @@
-/** A guest in a process of its own (M1): what it is asked for, what becomes of it, and what it does not do to others. */
+/** A guest in a process of its own (M1): what it is asked, what becomes of it, and what it does not do to others. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
