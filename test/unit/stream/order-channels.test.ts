@@ -161,7 +161,10 @@ test('S3: states between two checkpoints are counted', () => {
   }
   assert.equal(script.take('vcpu 7'), 'LIMIT_EXCEEDED');
   const again = new Script({ channels: 1 });
-  assert.equal(again.take('about', 'vcpu 1', 'state 1', 'cpuid', 'seal', 'checkpoint', 'vcpu 1', 'state 1', 'cpuid'), '');
+  assert.equal(
+    again.take('about', 'vcpu 1', 'state 1', 'cpuid', 'seal', 'checkpoint', 'vcpu 1', 'state 1', 'cpuid'),
+    '',
+  );
   for (const name of ['vcpu 1', 'state 1', 'cpuid']) {
     assert.equal(new Script({ channels: 1 }).take('about', name, name), 'DUPLICATE', name);
   }

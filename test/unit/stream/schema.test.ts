@@ -60,10 +60,25 @@ test('S4: what a schema may not say', () => {
     { fields: [{ ...field, show: 'dec' }] },
     ...[-1, 1.5, 65_536, 'n', null, true].map((count) => ({ fields: [{ ...field, count }] })),
     // What comes later, a list, and the field itself count nothing.
-    { fields: [{ ...field, count: 'b' }, { name: 'b', type: 'u8' }] },
-    { fields: [{ name: 'l', type: 'u8', count: 2 }, { name: 'b', type: 'u8', count: 'l' }] },
+    {
+      fields: [
+        { ...field, count: 'b' },
+        { name: 'b', type: 'u8' },
+      ],
+    },
+    {
+      fields: [
+        { name: 'l', type: 'u8', count: 2 },
+        { name: 'b', type: 'u8', count: 'l' },
+      ],
+    },
     { fields: [{ ...field, count: 'a' }] },
-    { fields: [{ ...field, count: 'rest' }, { name: 'b', type: 'u8' }] },
+    {
+      fields: [
+        { ...field, count: 'rest' },
+        { name: 'b', type: 'u8' },
+      ],
+    },
   ];
   for (const value of wrong) refused(value, JSON.stringify(value));
   const fields = Array.from({ length: LIMITS.schemaFields + 1 }, (_, i) => ({ name: `f${i}`, type: 'u8' }));
@@ -149,7 +164,11 @@ test('S4: what a dictionary binds (stream 12)', () => {
   for (const [field, values] of Object.entries(wrong)) {
     for (const value of values) {
       const path = `record 1 (DICTIONARY)/${field}`;
-      assert.throws(() => read({ ...right, [field]: value }), { code: 'FIELD_VALUE', path }, `${field} ${String(value)}`);
+      assert.throws(
+        () => read({ ...right, [field]: value }),
+        { code: 'FIELD_VALUE', path },
+        `${field} ${String(value)}`,
+      );
     }
   }
 });
