@@ -145,8 +145,10 @@ export class TmemEngine {
     if (shared) {
       const known = client.incoming ? undefined : this.#shared.get(name);
       if (known !== undefined) {
-        // Data of one kind can't be given out as the other, and a client is in a pool once.
+        // Data of one kind can't be given out as the other.
         if (known.precompressed !== precompressed) return RESULT.notPermitted;
+        // The reference lets a client join a pool twice, which no stream could carry.
+        if (known.sharers.includes(client) && !this.#reference) return RESULT.notPermitted;
         return this.#join(client, slot, known);
       }
       if (this.#shared.size >= TMEM_LIMITS.sharedPools) return RESULT.notPermitted;
@@ -486,6 +488,7 @@ export class TmemEngine {
   #join(client: Client, slot: number, pool: Pool): number {
     pool.sharers.push(client);
     client.pools[slot] = pool;
+    for (const watcher of client.watchers) watcher.opened(pool, slot);
     for (const sharer of pool.sharers) for (const watcher of sharer.watchers) watcher.sharersChanged(pool);
     return slot;
   }

@@ -34,12 +34,6 @@ export class Reclaimer {
     this.#reference = reference;
   }
 
-  /** Evicts until so many bytes more fit in. @returns whether they do. */
-  reserve(bytes: number): boolean {
-    while (this.#holdings.charged + bytes > this.limitBytes) if (!this.evictOne(undefined)) return false;
-    return true;
-  }
-
   /** Whether the former's form can be stored, once pages were evicted. `old` is what it would replace, or 0. */
   makeRoom(client: Client, pool: Pool, old: number): boolean {
     const holdings = this.#holdings;

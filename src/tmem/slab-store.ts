@@ -1,8 +1,9 @@
 /**
  * Where stored bytes lie: slabs outside the JavaScript heap, divided into spans, each cut into chunks of one size.
  *
- * A slab is one buffer of 1 MiB; it is given back when none of its 16 spans is in use. A span holds chunks of one size
- * class (every 64 bytes). A span that empties serves any class again. When no span is free although enough chunks
+ * A slab is one buffer of 1 MiB; it is given back when none of its 16 spans is in use, but for one that is kept, so
+ * that a guest that puts and flushes does not make a new one each time. A span holds chunks of one size class (every 64
+ * bytes). A span that empties serves any class again. When no span is free although enough chunks
  * are, the chunks of the emptiest span of a class are moved to its other spans; so every chunk knows its owner.
  */
 import { copyBytes } from './platform.ts';
@@ -54,6 +55,8 @@ export class SlabStore {
   readonly #freeSlabs: number[] = [];
   readonly #partial: Span[][] = Array.from({ length: CLASSES + 1 }, () => []);
   #slabCount = 0;
+  /** A slab that was empty when this was set last; -1 for none yet. */
+  #emptySlab = -1;
   #chunks = 0;
 
   constructor(moved: Moved) {
@@ -167,17 +170,21 @@ export class SlabStore {
     this.#unlist(span);
     this.#spans[span.number] = undefined;
     this.#freeSpans.push(span.number);
-    const slab = span.number >> 4;
+    let slab = span.number >> 4;
     if (--this.#slabUse[slab] > 0) return;
+    const kept = this.#emptySlab;
+    this.#emptySlab = slab;
+    if (kept === -1 || kept === slab || this.#slabUse[kept] > 0) return;
+    slab = kept;
     // The buffer's memory goes back now, not when the collector finds it.
     const { buffer } = this.#slabs[slab]!;
     this.#slabs[slab] = undefined;
     (buffer as ArrayBuffer).transfer(0);
     this.#slabCount--;
     this.#freeSlabs.push(slab);
-    let kept = 0;
-    for (const number of this.#freeSpans) if (number >> 4 !== slab) this.#freeSpans[kept++] = number;
-    this.#freeSpans.length = kept;
+    let left = 0;
+    for (const number of this.#freeSpans) if (number >> 4 !== slab) this.#freeSpans[left++] = number;
+    this.#freeSpans.length = left;
   }
 
   #list(span: Span): void {

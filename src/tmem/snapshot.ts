@@ -2,8 +2,9 @@
  * The snapshot reader (T2): the pages of a client as they are at one moment, read while the guest goes on.
  *
  * Each page's version is pinned. A put over it makes a new version beside it, a flush or a get only takes it from the
- * guest; what was pinned goes when it has been read. Guests notice nothing, and what is kept for the reader counts
- * against the host's limit: when that is reached, the save is given up.
+ * guest; what was pinned goes when it has been read. Guests notice nothing, and versions that are kept for the reader
+ * count against the host's limit: when that is reached, the save is given up. The list of the pages, four bytes for
+ * each, is beside the limit: else a host that is full could not be saved at all.
  */
 import type { CodecId } from '../codec/codec.ts';
 import { toUuid } from '../bytes/hex.ts';
@@ -129,29 +130,19 @@ export class TmemSnapshot implements Yielding {
   readonly #mine: Int32Array;
   /** Incarnation by number of pool, as it was when the snapshot was taken. */
   readonly #incarnations = new Map<number, number>();
-  readonly #bytes: number;
   #at = 0;
   #state: 'open' | 'closed' | 'given up' = 'open';
 
   /**
    * Takes the snapshot: synchronously, so that the caller decides the moment.
-   * @throws TMEM_NO_CLIENT, TMEM_READERS, TMEM_SHARED_POOL, and TMEM_NO_MEMORY when the list of the pages itself does
-   * not fit within the host's limit.
+   * @throws TMEM_NO_CLIENT, TMEM_READERS, TMEM_SHARED_POOL.
    */
   constructor(engine: TmemEngine, clientId: number, options: ReadOptions = {}) {
     const client = clientOf(engine, clientId);
-    travellingPools(client, options.ephemeral === true);
-    this.#engine = engine;
-    const { holdings } = engine;
-    this.#bytes = 4 * (client.persistent + client.ephemeral) + (holdings.table.pages.end >> 3) + 8;
-    // Evicts if need be, so that what is there is looked at after this.
-    if (!engine.reclaimer.reserve(this.#bytes)) {
-      const data = { bytes: this.#bytes, limitBytes: engine.limitBytes };
-      throw new TransmigrateError('TMEM_NO_MEMORY', `No room for a list of tmem client ${clientId}'s pages.`, { data });
-    }
     const pools = travellingPools(client, options.ephemeral === true);
     countReader(engine);
-    holdings.charged += this.#bytes;
+    this.#engine = engine;
+    const { holdings } = engine;
     this.client = imageOfClient(client);
     this.pools = pools.map(([slot, pool]) => imageOfPool(pool, slot));
     for (const [, pool] of pools) this.#incarnations.set(pool.number, pool.incarnation);
@@ -220,7 +211,7 @@ export class TmemSnapshot implements Yielding {
 
   /** @internal */
   get heldBytes(): number {
-    let bytes = this.#bytes;
+    let bytes = 0;
     const { holdings } = this.#engine;
     for (let at = this.#at; at < this.#order.length; at++) {
       const page = this.#order[at];
@@ -240,7 +231,6 @@ export class TmemSnapshot implements Yielding {
     const { holdings, reclaimer } = this.#engine;
     holdings.snapshots.splice(holdings.snapshots.indexOf(this), 1);
     reclaimer.yielding.splice(reclaimer.yielding.indexOf(this), 1);
-    holdings.charged -= this.#bytes;
     this.#engine.readers--;
   }
 

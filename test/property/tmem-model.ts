@@ -52,7 +52,7 @@ export class TmemModel {
     if (shared) {
       const known = this.#shared().find((pool) => pool.uuid === uuid);
       if (known !== undefined) {
-        if (known.precompressed !== precompressed) return -1;
+        if (known.precompressed !== precompressed || known.sharers.includes(id)) return -1;
         known.sharers.push(id);
         client.pools[slot] = known;
         return slot;
