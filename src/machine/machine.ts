@@ -117,9 +117,10 @@ export interface MachineDisk {
 export interface CaptureReport {
   readonly device: DeviceState;
   readonly vcpus: readonly VcpuState[];
-  /** Milliseconds for the copy of memory, and for the devices. */
+  /** Milliseconds for the copy of memory, for the devices, and since the machine was paused. */
   readonly copyMs: number;
   readonly deviceMs: number;
+  readonly stoppedMs: number;
 }
 
 /** What happens in a machine by itself. */
@@ -170,8 +171,11 @@ export interface Machine {
 
   /** Makes room for a copy of memory, while the guest runs, so that the pause is spent on copying alone. */
   prepareCapture(): Promise<void>;
-  /** Copies memory and devices of a paused machine. What the guest does after being resumed does not touch the copy. */
-  capture(): Promise<CaptureReport>;
+  /**
+   * Copies memory and devices of a paused machine. What the guest does after being resumed does not touch the copy.
+   * @param options `resume`: lets the guest go on at once, before the answer is on its way.
+   */
+  capture(options?: { readonly resume?: boolean }): Promise<CaptureReport>;
   /** As `readPages`, from the copy. */
   readCapture(first: number, count: number): Promise<PageBatch>;
   /** Gives the copy back. */

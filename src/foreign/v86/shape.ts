@@ -14,6 +14,7 @@ import { bufferIdOf, type StateHead } from './save-state.ts';
 export type Shape =
   | { readonly kind: 'scalar' | 'empty' | 'choice' }
   | { readonly kind: 'fixed'; readonly value: number | boolean | string }
+  | { readonly kind: 'bounded'; readonly most: number }
   | { readonly kind: 'list'; readonly items: readonly Shape[] }
   | { readonly kind: 'array'; readonly type: string; readonly length: number }
   | {
@@ -43,6 +44,12 @@ const GROWING: readonly { place: RegExp; most: number; unit: number; orEmpty: bo
   { place: /^(\[85\]\[\d\]|\[5[67]\])\[[01]\]\[16\]$/, most: 32 * 1024 * 1024, unit: 4, orEmpty: false },
 ];
 
+/** Numbers that v86 allocates memory by: columns and rows of text, width and height of graphics. */
+const BOUNDED: readonly { place: RegExp; most: number }[] = [
+  { place: /^\[52\]\[[45]\]$/, most: 512 },
+  { place: /^\[52\]\[1[56]\]$/, most: 8192 },
+];
+
 /** Places that are null in a fresh instance and get a number later. */
 const LATER: readonly RegExp[] = [/^\[9[01]\]\[3\]$/]; // a status that the printer port has latched
 
@@ -65,6 +72,8 @@ function describe(node: Json | undefined, path: string, state: StateHead): Shape
   if (typeof node === 'string') return { kind: 'fixed', value: node };
   if (LATER.some((place) => place.test(path))) return { kind: 'choice' };
   if (typeof node === 'number' || typeof node === 'boolean') {
+    const bounded = BOUNDED.find(({ place }) => place.test(path));
+    if (bounded !== undefined) return { kind: 'bounded', most: bounded.most };
     return FIXED.some((place) => place.test(path)) ? { kind: 'fixed', value: node } : { kind: 'scalar' };
   }
   return { kind: 'empty' };
@@ -105,6 +114,11 @@ function compare(shape: Shape, node: Json | undefined, path: string, state: Stat
     }
     case 'fixed':
       if (node !== shape.value) throw differs(path, JSON.stringify(shape.value), node, state);
+      return;
+    case 'bounded':
+      if (typeof node !== 'number' || !(node >= 0 && node <= shape.most)) {
+        throw differs(path, `a number up to ${shape.most}`, node, state);
+      }
       return;
     case 'scalar':
       if (!isScalar(node) && node !== null) throw differs(path, 'a number', node, state);

@@ -1,7 +1,7 @@
 /** Saving and restoring an emulator's devices without its memory, and with what v86 forgets. */
 import { TransmigrateError } from '../../errors.ts';
 import { extensionOf, withExtension, type StateExtension } from '../../foreign/v86/extension.ts';
-import { parseSaveState, writeSaveState } from '../../foreign/v86/save-state.ts';
+import { layoutState, parseSaveState, type SaveState } from '../../foreign/v86/save-state.ts';
 import { checkShape, type Shape } from '../../foreign/v86/shape.ts';
 import type { V86Cpu, V86Emulator } from './emulator.ts';
 import { mendClocks, type HostClocks } from './mends/clock.ts';
@@ -19,8 +19,15 @@ export function hostClocks(): HostClocks {
   return { microtickMs: performance.now(), wallClockMs: Date.now() };
 }
 
-/** The state of everything but memory, in v86's layout. The emulator must not run. The result is new memory. */
-export function saveDevices({ v86 }: V86Emulator): Uint8Array {
+/** Device state as it was saved: its two pieces one after the other are the blob. They are not of the emulator any more. */
+export interface SavedDevices {
+  readonly pieces: readonly [head: Uint8Array, buffers: Uint8Array];
+  /** The same, read. */
+  readonly state: SaveState;
+}
+
+/** The state of everything but memory, in v86's layout. The emulator must not run. */
+export function saveDevices({ v86 }: V86Emulator): SavedDevices {
   const { cpu } = v86;
   // A property of the object hides the method of its class until it is taken away again.
   cpu.pack_memory = () => NO_MEMORY;
@@ -31,7 +38,14 @@ export function saveDevices({ v86 }: V86Emulator): Uint8Array {
     delete cpu.pack_memory;
   }
   const state = parseSaveState(bytes);
-  return writeSaveState(withExtension(state.info, extensionFor(cpu)), state.contents);
+  const info = withExtension(state.info, extensionFor(cpu));
+  const { head } = layoutState(
+    info,
+    state.buffers.map(({ length }) => length),
+  );
+  // The buffers stay where v86 wrote them: the guest stands still for every copy of them.
+  const buffers = bytes.subarray(state.buffers[0]?.offset ?? bytes.byteLength);
+  return { pieces: [head, buffers], state: { ...state, info } };
 }
 
 function extensionFor(cpu: V86Cpu): StateExtension {

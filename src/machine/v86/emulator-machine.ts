@@ -5,7 +5,6 @@
 import { createHash } from 'node:crypto';
 import { TransmigrateError } from '../../errors.ts';
 import { registersOf } from '../../foreign/v86/registers.ts';
-import { parseSaveState } from '../../foreign/v86/save-state.ts';
 import { shapeOf, type Shape } from '../../foreign/v86/shape.ts';
 import {
   DOMAIN_TYPE,
@@ -15,7 +14,7 @@ import {
   type PageBatch,
   type VcpuState,
 } from '../machine.ts';
-import { hostClocks, restoreDevices, saveDevices } from './device-state.ts';
+import { hostClocks, restoreDevices, saveDevices, type SavedDevices } from './device-state.ts';
 import { guestMemory, ideChannels, type V86Emulator } from './emulator.ts';
 import { setWallClock } from './mends/clock.ts';
 import { PAGE_BYTES, scatter } from './pages.ts';
@@ -49,7 +48,7 @@ export class EmulatorMachine {
     v86Version(version);
     this.emulator = emulator;
     this.disks = disks;
-    this.#shape = shapeOf(parseSaveState(saveDevices(emulator)));
+    this.#shape = shapeOf(saveDevices(emulator).state);
     this.capabilities = {
       driver: V86_DRIVER,
       version,
@@ -101,13 +100,18 @@ export class EmulatorMachine {
     }
   }
 
-  deviceState(): DeviceState {
-    const { deviceFormat: format, version, fingerprint } = this.capabilities;
-    return { format, version, fingerprint, bytes: saveDevices(this.emulator) };
+  /** Device state in pieces: for who writes it out, and needs it in one piece no more than v86 does. */
+  saveDevices(): SavedDevices {
+    return saveDevices(this.emulator);
   }
 
-  vcpus(state: DeviceState = this.deviceState()): VcpuState[] {
-    const { halted, registers, segments, gdtr, idtr, fxsave } = registersOf(parseSaveState(state.bytes));
+  deviceState(): DeviceState {
+    const { deviceFormat: format, version, fingerprint } = this.capabilities;
+    return { format, version, fingerprint, bytes: new Uint8Array(Buffer.concat(this.saveDevices().pieces)) };
+  }
+
+  vcpus({ state }: SavedDevices = this.saveDevices()): VcpuState[] {
+    const { halted, registers, segments, gdtr, idtr, fxsave } = registersOf(state);
     return [{ vcpu: 0, online: true, halted, registers, segments, gdtr, idtr, fxsave }];
   }
 

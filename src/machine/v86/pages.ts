@@ -45,13 +45,30 @@ function visitDifferent(
 
 /** Copies of the pages of a range that are not zero. */
 export function copyPages(memory: Buffer, first: number, count: number): PageBatch {
+  return gather(memory, findPages(memory, first, count));
+}
+
+/** The numbers of the pages of a range that are not zero. */
+export function findPages(memory: Buffer, first: number, count: number): Uint32Array {
   const found = new Uint32Array(count);
   let used = 0;
   visitDifferent(memory, ZERO, true, first, first + count, (pfn) => {
     found[used++] = pfn;
     return true;
   });
-  return gather(memory, found.slice(0, used));
+  return found.slice(0, used);
+}
+
+/** The memory of each run of pages that follow each other: views, not copies. */
+export function runsOf(memory: Buffer, pfns: Uint32Array): Uint8Array[] {
+  const runs: Uint8Array[] = [];
+  for (let i = 0; i < pfns.length;) {
+    let end = i + 1;
+    while (end < pfns.length && pfns[end] === pfns[end - 1] + 1) end++;
+    runs.push(memory.subarray(pfns[i] * PAGE_BYTES, (pfns[i] + end - i) * PAGE_BYTES));
+    i = end;
+  }
+  return runs;
 }
 
 /** The pages with these numbers. `pfns` goes into the batch. */

@@ -204,13 +204,14 @@ export class V86Process implements Machine {
     await this.#ask('prepareCapture');
   }
 
-  async capture(): Promise<CaptureReport> {
-    const { json, bytes } = await this.#ask('capture');
+  async capture({ resume = false }: { readonly resume?: boolean } = {}): Promise<CaptureReport> {
+    const { json, bytes } = await this.#ask('capture', { resume });
     return {
       device: this.#deviceState(bytes),
       vcpus: decodeVcpus(json['vcpus']),
       copyMs: Number(json['copyMs']),
       deviceMs: Number(json['deviceMs']),
+      stoppedMs: Number(json['stoppedMs']),
     };
   }
 

@@ -4,11 +4,12 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { zstdDecompressSync } from 'node:zlib';
+import type { Json } from '../../../src/bytes/bounded-json.ts';
 import { TransmigrateError, type ErrorCode } from '../../../src/errors.ts';
 import { extensionOf } from '../../../src/foreign/v86/extension.ts';
 import { joinSaveState, splitSaveState } from '../../../src/foreign/v86/memory.ts';
 import { registersOf } from '../../../src/foreign/v86/registers.ts';
-import { parseSaveState } from '../../../src/foreign/v86/save-state.ts';
+import { parseSaveState, writeSaveState } from '../../../src/foreign/v86/save-state.ts';
 import type { DeviceState } from '../../../src/machine/machine.ts';
 import { createEmulator } from '../../../src/machine/v86/create.ts';
 import { fillPciBars } from '../../../src/machine/v86/mends/pci-bars.ts';
@@ -33,6 +34,14 @@ function sha256(bytes: Uint8Array): string {
 
 function refused(code: ErrorCode): (error: unknown) => boolean {
   return (error) => error instanceof TransmigrateError && error.code === code;
+}
+
+/** The places of all numbers and truth values of a tree. */
+function scalarsOf(nodes: readonly Json[], path: readonly number[] = []): number[][] {
+  return nodes.flatMap((node, i) => {
+    if (Array.isArray(node)) return scalarsOf(node, [...path, i]);
+    return typeof node === 'number' || typeof node === 'boolean' ? [[...path, i]] : [];
+  });
 }
 
 for (const fixture of fixtures) {
@@ -210,6 +219,49 @@ describe('device state from outside', () => {
     machine.loadDeviceState(state, Date.now());
     await rounds(machine, 3);
   });
+
+  for (const { version } of V86_VERSIONS) {
+    it(`with numbers that nobody expects is refused or taken, by v86 ${version}`, async () => {
+      const seed = process.env['SEED'] ?? String(Math.random());
+      const source = random(seed);
+      const disks = { hda: { policy: 'in-blob', bytes: 65_536 } } as const;
+      const { machine: donor } = await emulator('echo', [], { version, disks });
+      await rounds(donor, 2);
+      const state = donor.deviceState();
+      const parsed = parseSaveState(state.bytes);
+      const { machine } = await emulator(null, [], { version, disks });
+      const places = scalarsOf(parsed.tree as Json[]);
+      for (let i = 0; i < 150; i++) {
+        const info = structuredClone(parsed.info);
+        const place = source.pick(places);
+        const list = place.slice(0, -1).reduce<Json>((node, at) => (node as Json[])[at], info['state']) as Json[];
+        list[place.at(-1)!] = source.pick([
+          0,
+          1,
+          -1,
+          true,
+          false,
+          0.5,
+          255,
+          65_536,
+          2 ** 31 - 1,
+          -(2 ** 31),
+          2 ** 32,
+          1e18,
+        ]);
+        const bytes = writeSaveState(info, parsed.contents);
+        try {
+          machine.loadDeviceState({ ...state, bytes }, 0);
+        } catch (error) {
+          const where = `${JSON.stringify(place)} = ${String(list[place.at(-1)!])}; SEED=${seed}`;
+          assert.ok(refused('DEVICE_SHAPE')(error), `${String(error)} ${String((error as Error).cause)}: ${where}`);
+        }
+      }
+      machine.memory().set(donor.memory());
+      machine.loadDeviceState(state, Date.now());
+      await rounds(machine, 3);
+    });
+  }
 
   it('has an extension that is checked', () => {
     const good = {

@@ -7,7 +7,7 @@ import { createEmulator } from '../create.ts';
 import type { EmulatorMachine } from '../emulator-machine.ts';
 import { serialPorts } from '../mends/serial-input.ts';
 import { SERIAL_INPUT_MOST } from '../../../foreign/v86/extension.ts';
-import { copyPages, DirtyScan, MemoryCopy, PAGE_BYTES, PAGE_LIMITS } from '../pages.ts';
+import { copyPages, DirtyScan, findPages, gather, MemoryCopy, PAGE_BYTES, PAGE_LIMITS, runsOf } from '../pages.ts';
 import { ConsoleBuffer } from './console-buffer.ts';
 import { encodeFrame, FRAME, FrameReader, type Frame } from './frames.ts';
 import {
@@ -28,6 +28,8 @@ interface Answer {
 }
 type Handler = (json: Frame['json'], bytes: Uint8Array) => Answer | void | Promise<Answer | void>;
 
+/** Pieces that one batch of a copy is sent in. */
+const RUNS_MOST = 32;
 /** Memory that is touched at once before the guest gets its turn again. */
 const TOUCH_BYTES = 4 * 1024 * 1024;
 
@@ -42,6 +44,7 @@ export class GuestServer {
   /** The epoch under which the guest may run, and the highest that was ever granted. */
   #grant: number | null = null;
   #epoch = 0;
+  #stoppedAt = performance.now();
   #scan: DirtyScan | null = null;
   #copy: MemoryCopy | null = null;
 
@@ -99,14 +102,7 @@ export class GuestServer {
       this.#grant = null;
       await this.#pause();
     },
-    resume: () => {
-      if (this.#status === 'crashed') throw new TransmigrateError('GUEST_CRASHED', 'A guest that crashed cannot go on');
-      if (this.#grant === null)
-        throw new TransmigrateError('NOT_GRANTED', 'This process has no grant to run the guest');
-      if (this.#status !== 'paused') return;
-      this.#status = this.#present.dead ? 'halted' : 'running';
-      if (!this.#console.stalled) this.#present.resume();
-    },
+    resume: () => this.#resume(),
     pause: () => this.#pause(),
     readPages: ({ first, count }) => encodeBatch(copyPages(this.#present.memory(), ...this.#range(first, count))),
     startScan: () => {
@@ -136,25 +132,28 @@ export class GuestServer {
       // In steps, so that the guest goes on meanwhile.
       while (copy.touch(TOUCH_BYTES)) await new Promise((resolve) => setImmediate(resolve));
     },
-    capture: () => {
+    capture: async ({ resume }) => {
       const machine = this.#still();
       const copy = this.#room();
+      // What was read out of the last copy, and is not written yet, lies in this one's memory.
+      await this.#written();
       const start = performance.now();
       copy.take(machine.memory());
       const copied = performance.now();
-      const device = machine.deviceState();
-      const vcpus = machine.vcpus(device);
-      const times = { copyMs: copied - start, deviceMs: performance.now() - copied };
-      return { json: { ...times, vcpus: encodeVcpus(vcpus) }, bytes: [device.bytes] };
+      const saved = machine.saveDevices();
+      const deviceMs = performance.now() - copied;
+      if (resume === true) this.#resume();
+      const times = { copyMs: copied - start, deviceMs, stoppedMs: performance.now() - this.#stoppedAt };
+      return { json: { ...times, vcpus: encodeVcpus(machine.vcpus(saved)) }, bytes: saved.pieces };
     },
     readCapture: ({ first, count }) => {
       if (this.#copy?.taken !== true) throw wrongState('Nothing was captured');
-      return encodeBatch(copyPages(this.#copy.bytes, ...this.#range(first, count)));
+      return encodeRuns(this.#copy.bytes, ...this.#range(first, count));
     },
     releaseCapture: () => {
       this.#copy = null;
     },
-    deviceState: () => ({ bytes: [this.#still().deviceState().bytes] }),
+    deviceState: () => ({ bytes: this.#still().saveDevices().pieces }),
     vcpus: () => ({ json: { vcpus: encodeVcpus(this.#still().vcpus()) } }),
     loadPages: (json, bytes) => this.#still().loadPages(decodeBatch(json, bytes)),
     loadDeviceState: ({ format, version, fingerprint, wallClockMs }, bytes) => {
@@ -187,8 +186,22 @@ export class GuestServer {
     return this.#present;
   }
 
+  #resume(): void {
+    if (this.#status === 'crashed') throw new TransmigrateError('GUEST_CRASHED', 'A guest that crashed cannot go on');
+    if (this.#grant === null) throw new TransmigrateError('NOT_GRANTED', 'Nothing was granted: the guest may not run');
+    if (this.#status !== 'paused') return;
+    this.#status = this.#present.dead ? 'halted' : 'running';
+    if (!this.#console.stalled) this.#present.resume();
+  }
+
+  /** Resolves when the parent has taken everything that was sent. */
+  async #written(): Promise<void> {
+    while (this.#control.writableLength > 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+
   async #pause(): Promise<void> {
     if (this.#status === 'crashed') return;
+    if (this.#status === 'running') this.#stoppedAt = performance.now();
     this.#present.stop();
     this.#status = 'paused';
     this.#console.flush();
@@ -262,6 +275,16 @@ export class GuestServer {
     for (const piece of encodeFrame(kind, id, json, bytes)) this.#control.write(piece);
     this.#control.uncork();
   }
+}
+
+/** A batch whose pages are sent from where they are, which must not change until they are written. */
+function encodeRuns(memory: Buffer, first: number, count: number): Answer {
+  const pfns = findPages(memory, first, count);
+  const pieces = runsOf(memory, pfns);
+  // Many small pieces cost more than one copy.
+  if (pieces.length > RUNS_MOST) return encodeBatch(gather(memory, pfns));
+  const numbers = new Uint8Array(pfns.buffer, pfns.byteOffset, pfns.byteLength);
+  return { json: { count: pfns.length }, bytes: [numbers, ...pieces] };
 }
 
 function wrongState(what: string): TransmigrateError {
