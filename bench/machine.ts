@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { createEmulator } from '../src/machine/v86/create.ts';
 import { DirtyScan, MemoryCopy, PAGE_LIMITS } from '../src/machine/v86/pages.ts';
 import { V86Process } from '../src/machine/v86/process.ts';
-import { guest } from '../test/support/guest/guest.ts';
+import { guestPlan } from '../test/support/guest/guest.ts';
 import { lookInto } from '../test/support/guest/machines.ts';
 
 const { values } = parseArgs({
@@ -47,7 +47,7 @@ function sleep(ms: number): Promise<void> {
 async function floor(): Promise<{ copyMs: number; compareMs: number; deviceMs: number; scanMs: number }> {
   const { machine } = await createEmulator({
     config: { memoryBytes },
-    boot: { multiboot: guest('work', ...parameters) },
+    boot: guestPlan('work', ...parameters),
   });
   machine.resume();
   await sleep(1000);
@@ -95,7 +95,7 @@ interface Found {
 async function inProcess(): Promise<Found & { rssMib: number }> {
   const machine = await V86Process.create({
     config: { memoryBytes },
-    boot: { multiboot: guest('work', ...parameters) },
+    boot: guestPlan('work', ...parameters),
   });
   await machine.grant(1);
   await machine.resume();
