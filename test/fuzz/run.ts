@@ -112,7 +112,8 @@ function watch(): void {
     if (nowMs - cpuMs >= hangMs) hung(seed, run, `${(nowMs - cpuMs) / 1000} seconds of processor`);
   };
   const timer = setInterval(() => {
-    if (seen >= 0 && performance.now() - since > WAITING * hangMs) hung(seed, seen, `${(WAITING * hangMs) / 1000} seconds`);
+    if (seen >= 0 && performance.now() - since > WAITING * hangMs)
+      hung(seed, seen, `${(WAITING * hangMs) / 1000} seconds`);
     // A thread that has just ended can't be asked any more.
     look().catch(() => undefined);
   }, 500);

@@ -10,7 +10,9 @@ import { ROOT, stripped, type Candidate } from './candidates.ts';
 import { mutated } from './mutants.ts';
 
 /** Everything that may import `src/stream`. */
-const FRESH = ['src/stream/', 'src/image/', 'src/index.ts', 'test/'].map((path) => pathToFileURL(join(ROOT, path)).href);
+const FRESH = ['src/stream/', 'src/image/', 'src/index.ts', 'test/'].map(
+  (path) => pathToFileURL(join(ROOT, path)).href,
+);
 const COLLECTED = new URL('collected.ts', import.meta.url).href;
 
 /** Sources as JavaScript, by path: they are stripped once. */
@@ -24,7 +26,9 @@ registerHooks({
     if (!query.startsWith('?graph=')) return next(specifier, context);
     if (specifier === 'node:test') return { url: COLLECTED + query, shortCircuit: true };
     const resolved = next(specifier, context);
-    return FRESH.some((start) => resolved.url.startsWith(start)) ? { ...resolved, url: resolved.url + query } : resolved;
+    return FRESH.some((start) => resolved.url.startsWith(start))
+      ? { ...resolved, url: resolved.url + query }
+      : resolved;
   },
   load(url, context, next) {
     if (!url.includes('?graph=')) return next(url, context);
