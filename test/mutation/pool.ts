@@ -98,7 +98,7 @@ export class Trier {
 }
 
 function begin(): ChildProcess {
-  const child = fork(new URL('worker.ts', import.meta.url), {
+  const child = fork(new URL('./worker.ts', import.meta.url), {
     execArgv: ['--max-old-space-size=1024', '--disable-warning=ExperimentalWarning'],
     env: { ...process.env, ...ENVIRONMENT },
     // What tests and mutants print is of no use here.

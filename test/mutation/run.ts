@@ -4,9 +4,11 @@
  *   npm run test:mutation [-- --sample 60] [--seed S] [--files order] [--lines 20-90] [--workers 2] [--at-least 0.9]
  *                          [--from FILE]
  *
- * Without --sample all mutants are tried; with --from, the survivors that an earlier run has printed. The tests are measured once on the unchanged tree: how long each takes, and
- * which mutants it runs through. Then a process for each worker loads the mutated sources, and runs the tests that
- * reach the mutant until one fails: first those that noticed its neighbours, then the fast ones.
+ * Without --sample all mutants are tried; with --from, the survivors that an earlier run has printed.
+ *
+ * The tests are measured once on the unchanged tree: how long each takes, and which mutants it runs through. Then a
+ * process for each worker loads the mutated sources, and runs the tests that reach the mutant until one fails: first
+ * those that noticed its neighbours, then the fast ones.
  *
  * Prints the survivors by place, and the score: of the mutants that are not known to change nothing
  * (equivalents.ts), how many a test notices. Ends with 1 when the score is below --at-least.

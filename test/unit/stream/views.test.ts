@@ -243,7 +243,7 @@ test('S10: groups of registers are known as a whole or not at all', () => {
   assert.deepEqual(readBack(full), { kind: 'VCPU_X86', ...full });
   assert.deepEqual(knownGroups(full), ['general', 'segments', 'tables']);
   // One register is missing, one of the two tables: then the group is not there, and its place is zero.
-  const { rax: _rax, ...most } = all;
+  const most = Object.fromEntries(Object.entries(all).slice(1));
   assert.deepEqual(readBack({ ...empty, registers: most }), { kind: 'VCPU_X86', ...empty });
   assert.deepEqual(encodeVcpuX86({ ...empty, registers: most }), encodeVcpuX86(empty));
   for (const one of [{ gdtr: table }, { idtr: table }]) {

@@ -304,7 +304,7 @@ test('S14: a stream in direction back carries acknowledgements', async () => {
   assert.deepEqual(seals, [3, 5]);
 });
 
-test('S7, S5: what a writer derives is what the specification says: put together by other code, the bytes are the same', async () => {
+test('S7, S5: a stream that other code puts together of the same parts has the same bytes', async () => {
   for (const [sealInterval, indexed] of [
     [64, true],
     [5000, true],
