@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { takeCollected } from './collected.ts';
 import { ROOT, stripped, type Candidate } from './candidates.ts';
 import { mutated } from './mutants.ts';
 
@@ -13,7 +14,7 @@ import { mutated } from './mutants.ts';
 const FRESH = ['src/stream/', 'src/image/', 'src/index.ts', 'test/'].map(
   (path) => pathToFileURL(join(ROOT, path)).href,
 );
-const COLLECTED = new URL('collected.ts', import.meta.url).href;
+const COLLECTED = new URL('./collected.ts', import.meta.url).href;
 
 /** Sources as JavaScript, by path: they are stripped once. */
 const sources = new Map<string, string>();
@@ -58,6 +59,6 @@ export function beginGraph(candidate?: Candidate): void {
 export async function testsOf(file: string): Promise<Map<string, () => Promise<void> | void>> {
   const query = `?graph=${graph}`;
   await import(pathToFileURL(join(ROOT, file)).href + query);
-  const { takeCollected } = (await import(COLLECTED + query)) as typeof import('./collected.ts');
-  return takeCollected();
+  const collected = (await import(COLLECTED + query)) as { takeCollected: typeof takeCollected };
+  return collected.takeCollected();
 }

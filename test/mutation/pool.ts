@@ -31,9 +31,16 @@ export function endAll(): void {
 type Reply = Answer | { readonly kind: 'late'; readonly step: number };
 
 export class Trier {
+  readonly #patienceMs: number;
   #child: ChildProcess | undefined;
   #tried = 0;
 
+  /** @param patienceMs what a test is given beside a multiple of its own time. */
+  constructor(patienceMs = PATIENCE_MS) {
+    this.#patienceMs = patienceMs;
+  }
+
+  /** Ends the process; the next order begins another. */
   end(): void {
     this.#child?.kill('SIGKILL');
     this.#child = undefined;
@@ -52,7 +59,7 @@ export class Trier {
     const first = this.#tried === 0;
     const order = steps.map(({ file, name }) => ({ file, name }));
     const reply = await this.#ask({ kind: 'try', mutant, steps: order }, (step) =>
-      step < 0 ? PATIENCE_MS : PATIENCE_MS + PATIENCE * steps[step].ms,
+      step < 0 ? PATIENCE_MS : this.#patienceMs + PATIENCE * steps[step].ms,
     );
     this.#tried++;
     if (reply.kind === 'survived') {
@@ -98,7 +105,7 @@ export class Trier {
 }
 
 function begin(): ChildProcess {
-  const child = fork(new URL('worker.ts', import.meta.url), {
+  const child = fork(new URL('./worker.ts', import.meta.url), {
     execArgv: ['--max-old-space-size=1024', '--disable-warning=ExperimentalWarning'],
     env: { ...process.env, ...ENVIRONMENT },
     // What tests and mutants print is of no use here.

@@ -2,15 +2,18 @@
  * Tests the tests of `src/stream`: changes one thing at a time, and sees whether a test notices.
  *
  *   npm run test:mutation [-- --sample 60] [--seed S] [--files order] [--lines 20-90] [--workers 2] [--at-least 0.9]
+ *                          [--from FILE]
  *
- * Without --sample all mutants are tried. The tests are measured once on the unchanged tree: how long each takes, and
- * which mutants it runs through. Then a process for each worker loads the mutated sources, and runs the tests that
- * reach the mutant until one fails: first those that noticed its neighbours, then the fast ones.
+ * Without --sample all mutants are tried; with --from, the survivors that an earlier run has printed.
+ *
+ * The tests are measured once on the unchanged tree: how long each takes, and which mutants it runs through. Then a
+ * process for each worker loads the mutated sources, and runs the tests that reach the mutant until one fails: first
+ * those that noticed its neighbours, then the fast ones.
  *
  * Prints the survivors by place, and the score: of the mutants that are not known to change nothing
  * (equivalents.ts), how many a test notices. Ends with 1 when the score is below --at-least.
  */
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { random } from '../support/random.ts';
@@ -38,6 +41,7 @@ const { values } = parseArgs({
     lines: { type: 'string', default: '1-' },
     workers: { type: 'string', default: String(Math.min(availableParallelism(), 8)) },
     'at-least': { type: 'string', default: '0' },
+    from: { type: 'string' },
     verbose: { type: 'boolean', default: false },
   },
 });
@@ -52,6 +56,13 @@ function chosen(): Candidate[] {
   const [first, last = first] = values.lines.split('-');
   const end = last === '' ? Number.POSITIVE_INFINITY : Number(last);
   const all = candidates(values.files).filter(({ line }) => line >= Number(first) && line <= end);
+  if (values.from !== undefined) {
+    const lines = readFileSync(values.from, 'utf8').split('\n');
+    return all.filter((candidate) => {
+      const change = changeOf(candidate);
+      return lines.some((line) => line.startsWith(`survived ${candidate.file}:`) && line.includes(change));
+    });
+  }
   if (values.sample === undefined) return all;
   const generator = random(`mutation ${values.seed}`);
   const some: Candidate[] = [];

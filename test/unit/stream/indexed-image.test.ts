@@ -63,7 +63,7 @@ test('S7: random access reads a small part of a large image', async () => {
   assert.ok(image.bytesRead < 300 * 1024, `${image.bytesRead} bytes`);
 });
 
-async function pools(writer: StreamWriter): Promise<void> {
+async function writePools(writer: StreamWriter): Promise<void> {
   const page = (fill: number): Uint8Array => new Uint8Array(PAGE).fill(fill);
   const object = (low: number): Uint32Array => new Uint32Array([low, 0, 0, 0, 0, 0]);
   await writer.tmemClient({ compress: false, frozen: false, weight: 1, cap: 0, allowancePages: 0n, authorised: [] });
@@ -88,7 +88,7 @@ async function pools(writer: StreamWriter): Promise<void> {
 }
 
 test('S7, S9: tmem pages through the index: newest, invalidated, of a pool whose slot was used before', async () => {
-  const image = await open(await written(pools));
+  const image = await open(await written(writePools));
   const living = await image.tmemPools();
   assert.deepEqual(
     living.map((pool) => [pool.incarnation, pool.pool]),
@@ -297,7 +297,7 @@ for (const ephemeral of [false, true]) {
     ]);
   });
 
-  test(`S9: a pool that ended is gone, also for who still asks, ${ephemeral ? 'ephemeral' : 'persistent'}`, async () => {
+  test(`S9: a pool that ended is gone for who still asks, too, ${ephemeral ? 'ephemeral' : 'persistent'}`, async () => {
     const before = await (await open(await tmemImage(ephemeral))).tmemPools();
     const image = await open(await tmemImage(ephemeral, (writer) => writer.tmemInvalidate(4n, 'pool')));
     assert.deepEqual(

@@ -56,7 +56,8 @@ test('S1: every field of a preamble stands where stream 2 says, and is read agai
   const { streamId: uuid, checksum, ...read } = decodePreamble(readRawPreamble(bytes));
   assert.equal(uuid.replaceAll('-', ''), hex);
   assert.equal(checksum, view.getUint32(124, true));
-  const { streamId: _given, indexed: _indexed, ...said } = chosen;
+  const { kind, byteOrder, wordBits, domainType, machine, pageSize, direction, channels, channel } = chosen;
+  const said = { kind, byteOrder, wordBits, domainType, machine, pageSize, direction, channels, channel };
   assert.deepEqual(read, { ...said, major: 1, minor: 0, mustKnow: 0n, mayIgnore: 0n });
 });
 

@@ -14,7 +14,7 @@ const WHERE = { offset: 0, path: 'batch', section: '7' };
 /** Pages from letters: `n` is noise, `t` text that gets smaller, `0` nothing. */
 function pagesOf(letters: string): Uint8Array {
   const bytes = new Uint8Array(letters.length * PAGE);
-  for (const [page, letter] of [...letters].entries()) {
+  for (const [page, letter] of letters.split('').entries()) {
     const at = bytes.subarray(page * PAGE, (page + 1) * PAGE);
     if (letter === 'n') random(`noise ${page}`).scramble(at);
     else if (letter === 't') at.fill(1 + (page % 200));

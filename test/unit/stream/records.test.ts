@@ -58,6 +58,12 @@ const ENTRY = {
   indexHigh: 2 ** 32 - 1,
 };
 
+const HANDLE: tmem.TmemHandle = { object: [1n, 2n, 3n], index: 4 };
+
+function times<T>(count: number, item: T): T[] {
+  return Array.from({ length: count }, () => item);
+}
+
 function joined(head: Uint8Array, rest: number): Uint8Array {
   const bytes = new Uint8Array(head.byteLength + rest).fill(0x5a);
   bytes.set(head);
@@ -168,12 +174,7 @@ test('a writer refuses a body that a reader would refuse', () => {
     'incarnation 0': () => tmem.encodeTmemPool({ ...POOL, incarnation: 0n }),
     'no handles': () => tmem.encodeTmemInvalidate(1n, 'pages', []),
     'handles for a pool': () => tmem.encodeTmemInvalidate(1n, 'pool', [{ object: [1n, 0n, 0n], index: 0 }]),
-    'too many handles': () =>
-      tmem.encodeTmemInvalidate(
-        1n,
-        'pages',
-        Array(LIMITS.tmemInvalidates + 1).fill({ object: [1n, 0n, 0n], index: 0 }),
-      ),
+    'too many handles': () => tmem.encodeTmemInvalidate(1n, 'pages', times(LIMITS.tmemInvalidates + 1, HANDLE)),
     'vCPU 4096': () =>
       vcpu.encodeVcpuX86({
         vcpu: 4096,
@@ -184,9 +185,9 @@ test('a writer refuses a body that a reader would refuse', () => {
         gdtr: null,
         idtr: null,
       }),
-    'too many leaves': () => vcpu.encodeCpuid(Array(LIMITS.cpuidLeaves + 1).fill(LEAF)),
-    'too many MSRs': () => vcpu.encodeMsrs(Array(LIMITS.msrs + 1).fill(MSR)),
-    'too many entries': () => index.encodeIndex(Array(LIMITS.indexEntries + 1).fill(ENTRY)),
+    'too many leaves': () => vcpu.encodeCpuid(times(LIMITS.cpuidLeaves + 1, LEAF)),
+    'too many MSRs': () => vcpu.encodeMsrs(times(LIMITS.msrs + 1, MSR)),
+    'too many entries': () => index.encodeIndex(times(LIMITS.indexEntries + 1, ENTRY)),
   };
   for (const [what, encode] of Object.entries(wrong)) assert.throws(encode, RangeError, what);
   const deep = (depth: number): never => JSON.parse('{"a":'.repeat(depth) + '1' + '}'.repeat(depth)) as never;
@@ -201,10 +202,10 @@ test('a writer takes what stands at a limit', () => {
   const empty = { online: false, halted: true, registers: {}, segments: null, gdtr: null, idtr: null };
   assert.equal(control.encodeAbout({ t: 'x'.repeat(LIMITS.aboutBytes - 8) }).byteLength, LIMITS.aboutBytes);
   assert.equal(vcpu.encodeVcpuX86({ ...empty, vcpu: 4095 }).byteLength, 512);
-  assert.equal(vcpu.encodeCpuid(Array(LIMITS.cpuidLeaves).fill(LEAF)).byteLength, 8 + 24 * 4096);
-  assert.equal(vcpu.encodeMsrs(Array(LIMITS.msrs).fill(MSR)).byteLength, 8 + 16 * 4096);
-  assert.equal(index.encodeIndex(Array(LIMITS.indexEntries).fill(ENTRY)).byteLength, 8 + 48 * 4096);
-  const handles = Array(LIMITS.tmemInvalidates).fill({ object: [1n, 2n, 3n], index: 4 }) as tmem.TmemHandle[];
+  assert.equal(vcpu.encodeCpuid(times(LIMITS.cpuidLeaves, LEAF)).byteLength, 8 + 24 * 4096);
+  assert.equal(vcpu.encodeMsrs(times(LIMITS.msrs, MSR)).byteLength, 8 + 16 * 4096);
+  assert.equal(index.encodeIndex(times(LIMITS.indexEntries, ENTRY)).byteLength, 8 + 48 * 4096);
+  const handles = times(LIMITS.tmemInvalidates, HANDLE);
   assert.equal(tmem.encodeTmemInvalidate(1n, 'pages', handles).byteLength, 16 + 32 * 65_536);
 });
 

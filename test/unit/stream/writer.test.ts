@@ -7,6 +7,7 @@ import { recordBytes } from '../../../src/stream/record-header.ts';
 import { TYPE } from '../../../src/stream/record-types.ts';
 import { StreamWriter } from '../../../src/stream/writer.ts';
 import { random } from '../../support/random.ts';
+import { ALL_REPAIRS, putTogether, takeApart } from '../../support/raw-stream.ts';
 import { choice, decoded, PAGE, somePages, written } from '../../support/streams.ts';
 
 /** Kinds of records with the bytes between two seals. */
@@ -166,4 +167,189 @@ test('S8: pages that are known to be zero make the same stream as pages that are
     for (let page = 0; page < 70_000; page += 250) await writer.ram(100_000 + page, 250, zeros);
   });
   assert.deepEqual(known, found);
+});
+
+/** A writer that has a client and two persistent pools. */
+async function withPools(body: (writer: StreamWriter) => Promise<void>): Promise<Uint8Array> {
+  return written(async (writer) => {
+    await writer.tmemClient({ compress: false, frozen: false, weight: 1, cap: 0, allowancePages: 0n, authorised: [] });
+    const uuid = '00000000-0000-0000-0000-000000000000';
+    const pool = { ephemeral: false, shared: false, precompressed: false, objectIdBits: 192, uuid, pages: 0n } as const;
+    await writer.tmemPool({ ...pool, pageSize: 65_536, incarnation: 1n, pool: 0 });
+    await writer.tmemPool({ ...pool, pageSize: 65_536, incarnation: 2n, pool: 1 });
+    await body(writer);
+  });
+}
+
+/** The tmem batches of a stream, as incarnation and the pages' indexes. */
+function tmemBatches(bytes: Uint8Array): [bigint, number[]][] {
+  const found: [bigint, number[]][] = [];
+  decoded(bytes, ({ record }) => {
+    if (record.kind !== 'TMEM_PAGES') return;
+    found.push([record.pool.incarnation, Array.from({ length: record.count }, (_, page) => record.index(page))]);
+  });
+  return found;
+}
+
+test('S9: pages of two pools in turn stand in batches of their own, in order', async () => {
+  const object = new Uint32Array(6);
+  const bytes = await withPools(async (writer) => {
+    for (const [i, incarnation] of [1n, 1n, 2n, 1n, 2n, 2n].entries()) {
+      await writer.tmemPage(incarnation, object, i, CODEC.raw, 1, Uint8Array.of(7));
+    }
+    await writer.ram(0, 1, new Uint8Array(PAGE));
+    await writer.tmemPage(2n, object, 6, CODEC.raw, 1, Uint8Array.of(7));
+  });
+  assert.deepEqual(tmemBatches(bytes), [
+    [1n, [0, 1]],
+    [2n, [2]],
+    [1n, [3]],
+    [2n, [4, 5]],
+    [2n, [6]],
+  ]);
+});
+
+test('S9: a batch holds 1 MiB or 4096 pages, and the next begins', async () => {
+  const object = new Uint32Array(6);
+  const large = random('tmem').scramble(new Uint8Array(65_536));
+  const bytes = await withPools(async (writer) => {
+    for (let i = 0; i < 17; i++) await writer.tmemPage(1n, object, i, CODEC.raw, 65_536, large);
+    await writer.tmemPage(2n, object, 0, CODEC.raw, 3, large.subarray(0, 3));
+    for (let i = 1; i < 4098; i++) await writer.tmemPage(2n, object, i, CODEC.zero, 0, new Uint8Array(0));
+  });
+  const sizes = tmemBatches(bytes).map(([incarnation, pages]) => [incarnation, pages.length, pages[0]]);
+  assert.deepEqual(sizes, [
+    [1n, 16, 0],
+    [1n, 1, 16],
+    [2n, 4096, 0],
+    [2n, 2, 4096],
+  ]);
+  const out = new Uint8Array(65_536);
+  decoded(bytes, ({ record }) => {
+    if (record.kind !== 'TMEM_PAGES' || record.pool.incarnation !== 1n) return;
+    for (let page = 0; page < record.count; page++) {
+      assert.equal(record.contentInto(page, out), 65_536);
+      assert.ok(Buffer.from(out).equals(large));
+    }
+  });
+});
+
+test('a page that no batch can hold is refused', async () => {
+  const writing = withPools((writer) =>
+    writer.tmemPage(1n, new Uint32Array(6), 0, CODEC.raw, 65_536, new Uint8Array(1024 * 1024 + 1)),
+  );
+  await assert.rejects(writing, RangeError);
+});
+
+test('what a caller may not ask for is a RangeError, and writes nothing', async () => {
+  const sink = new MemorySink();
+  const writer = await StreamWriter.open(sink, choice(), {});
+  const before = writer.offset;
+  const page = new Uint8Array(PAGE);
+  const wrong: readonly (() => Promise<void>)[] = [
+    () => writer.ram(0, 1, page, 0, 0x80),
+    () => writer.absent(0, 1, 0),
+    () => writer.ram(0, 2, page),
+    () => writer.ram(0, 1, page, 1),
+  ];
+  for (const ask of wrong) await assert.rejects(ask, RangeError);
+  assert.equal(writer.offset, before);
+  await writer.ram(2 ** 52 - 1, 1, page);
+  for (const [first, pages] of [
+    [-1, 1],
+    [2 ** 52, 1],
+  ] as const) {
+    const other = await StreamWriter.open(new MemorySink(), choice(), {});
+    await assert.rejects(other.ram(first, pages, page), RangeError);
+  }
+});
+
+test('pages are read from where they stand in their source', async () => {
+  const source = somePages(300, 'offsets').fill(3, 0, PAGE);
+  const bytes = await written((writer) => writer.ram(7, 299, source, PAGE));
+  const found = new Uint8Array(299 * PAGE);
+  decoded(bytes, ({ record }, decoder) => {
+    if (record.kind !== 'RAM') return;
+    record.visit(
+      {
+        data: (first, pages, pageClass, from, at) => {
+          assert.equal(pageClass, 0);
+          found.set(from.subarray(at, at + pages * PAGE), (first - 7) * PAGE);
+        },
+        zero: () => undefined,
+        absent: () => undefined,
+      },
+      decoder.scratch,
+    );
+  });
+  assert.ok(Buffer.from(found).equals(source.subarray(PAGE)));
+});
+
+test('S4: a writer knows the names that it has given', async () => {
+  const bytes = await written(async (writer) => {
+    await assert.rejects(
+      StreamWriter.open(new MemorySink(), choice(), {}).then((other) => other.local(0x4000, false, new Uint8Array(1))),
+      { code: 'RECORD_ORDER' },
+    );
+    await writer.dictionary({ record: 0x4000, name: 'org.example.a', version: 1, text: 'a', schema: null });
+    await writer.local(0x4000, false, new Uint8Array(1));
+    await writer.local(0x4000, true, new Uint8Array(2));
+  });
+  assert.deepEqual(
+    takeApart(bytes)
+      .records.filter(({ type }) => (type & 0x4000) !== 0)
+      .map(({ type, body }) => [type, body.length]),
+    [
+      [0x4000, 1],
+      [0x8000_4000, 2],
+    ],
+  );
+});
+
+test('S14: a stream in direction back carries acknowledgements', async () => {
+  const sink = new MemorySink();
+  const writer = await StreamWriter.open(sink, choice({ kind: 'migration', direction: 'back', indexed: false }), {});
+  const chain = random('chain').scramble(new Uint8Array(32));
+  await writer.ack(0, 3, chain);
+  await writer.ack(0, 5, chain);
+  await writer.end();
+  const seals: number[] = [];
+  decoded(sink.bytes(), ({ record }) => {
+    if (record.kind !== 'ACK') return;
+    assert.deepEqual(new Uint8Array(record.chain), chain);
+    seals.push(record.seal);
+  });
+  assert.deepEqual(seals, [3, 5]);
+});
+
+test('S7, S5: a stream that other code puts together of the same parts has the same bytes', async () => {
+  for (const [sealInterval, indexed] of [
+    [64, true],
+    [5000, true],
+    [100_000, false],
+  ] as const) {
+    const bytes = await written(
+      async (writer) => {
+        for (let i = 0; i < 40; i++) {
+          await writer.ram(16 * i, 5, somePages(5, `derived ${i}`));
+          if (i % 7 === 0) await writer.round();
+        }
+        await writer.device(
+          { device: 0, name: 'd', format: 'f', version: '1', fingerprint: new Uint8Array(32) },
+          random('blob').scramble(new Uint8Array(5000)),
+        );
+        await writer.origin('xen', new Uint8Array(0));
+        await writer.origin('xen', Uint8Array.of(1));
+      },
+      { indexed },
+      { sealInterval },
+    );
+    const stream = takeApart(bytes);
+    assert.ok(Buffer.from(putTogether(stream, ALL_REPAIRS)).equals(bytes));
+    assert.equal(stream.records.filter(({ type }) => type === 0x8000_0050).length, 1, 'nothing for no bytes');
+    // No seal stands directly after another, and none before there is something to seal.
+    for (const [i, { type }] of stream.records.entries()) {
+      if (type === 3) assert.notEqual(stream.records[i - 1].type, 3);
+    }
+  }
 });
