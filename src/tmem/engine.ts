@@ -212,10 +212,13 @@ export class TmemEngine {
       }
     }
     if (this.script === undefined) {
+      const { evictions } = this.reclaimer;
       if (!this.reclaimer.makeRoom(client, pool, old)) return this.#noRoom(handle, pool);
-      old = holdings.table.find(pool.number, handle);
       // To make room, the very page can have been evicted.
-      if (old === 0 && pool.owner.frozen) return this.#refuse(pool, RESULT.frozen);
+      if (old !== 0 && this.reclaimer.evictions !== evictions) {
+        old = holdings.table.find(pool.number, handle);
+        if (old === 0 && pool.owner.frozen) return this.#refuse(pool, RESULT.frozen);
+      }
     } else if (this.script.failure !== 0) {
       return this.#refuseOver(old, pool, this.script.failure);
     }

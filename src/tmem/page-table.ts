@@ -138,6 +138,8 @@ export class PageTable {
   /** Objects of each pool, by the pool's number: the first, and how many. */
   readonly #firstObject: number[] = [];
   readonly #objectCount: number[] = [];
+  /** The object that was found last; 0 for none. */
+  #lastObject = 0;
 
   /** @param seed for the hashes, so that a guest can't choose handles that collide. */
   constructor(seed: number) {
@@ -152,17 +154,19 @@ export class PageTable {
     return this.pages.bytes + this.objects.bytes + this.#pageIndex.bytes + this.#objectIndex.bytes;
   }
 
+  /** The object that a handle names in a pool; 0 when there is none. */
   findObject(pool: number, handle: Uint32Array): number {
-    return this.#objectIndex.find(pool, handle);
-  }
-
-  findInObject(object: number, index: number): number {
-    return this.#pageIndex.find(object, index | 0);
+    // Guests go through an object page by page: most of the time it is the one of the last time.
+    const last = this.#lastObject;
+    if (last !== 0 && this.#isObject(last, pool, handle)) return last;
+    const found = this.#objectIndex.find(pool, handle);
+    if (found !== 0) this.#lastObject = found;
+    return found;
   }
 
   /** The page with this handle in a pool; 0 when there is none. */
   find(pool: number, handle: Uint32Array): number {
-    const object = this.#objectIndex.find(pool, handle);
+    const object = this.findObject(pool, handle);
     return object === 0 ? 0 : this.#pageIndex.find(object, handle[6] | 0);
   }
 
@@ -178,7 +182,7 @@ export class PageTable {
   insert(pool: number, handle: Uint32Array): number {
     const page = this.pages.allocate();
     if (page === 0) return 0;
-    let object = this.#objectIndex.find(pool, handle);
+    let object = this.findObject(pool, handle);
     if (object === 0) object = this.#newObject(pool, handle);
     this.pages.set(page, PAGE.object, object);
     this.pages.set(page, PAGE.index, handle[6] | 0);
@@ -238,6 +242,13 @@ export class PageTable {
     return this.objects.get(this.pages.get(page, PAGE.object), OBJECT.pool);
   }
 
+  #isObject(object: number, pool: number, handle: Uint32Array): boolean {
+    const { objects } = this;
+    if (objects.get(object, OBJECT.pool) !== pool) return false;
+    for (let half = 0; half < 6; half++) if (objects.get(object, half) !== (handle[half] | 0)) return false;
+    return true;
+  }
+
   #link(object: number, page: number): void {
     const { pages, objects } = this;
     const first = objects.get(object, OBJECT.first);
@@ -261,12 +272,14 @@ export class PageTable {
     this.#firstObject[pool] = object;
     this.#objectCount[pool] = (this.#objectCount[pool] ?? 0) + 1;
     this.#objectIndex.add(this.#objectIndex.hash(pool, handle), object);
+    this.#lastObject = object;
     return object;
   }
 
   #unlinkObject(object: number): void {
     const { objects } = this;
     const pool = objects.get(object, OBJECT.pool);
+    if (this.#lastObject === object) this.#lastObject = 0;
     const previous = objects.get(object, OBJECT.previous);
     const next = objects.get(object, OBJECT.next);
     if (previous === 0) this.#firstObject[pool] = next;

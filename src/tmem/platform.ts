@@ -18,3 +18,11 @@ export function copyBytes(source: Uint8Array, from: number, target: Uint8Array, 
 export function sameBytes(a: Uint8Array, from: number, b: Uint8Array, at: number, length: number): boolean {
   return length === 0 || prototype.compare.call(a as Buffer, b, at, at + length, from, from + length) === 0;
 }
+
+/**
+ * A buffer of its own whose content is whatever was there before: for memory that is written before it is read, where
+ * filling it with zeros first would cost as much as the pages that go into it.
+ */
+export function uninitialised(length: number): Uint8Array {
+  return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
+}

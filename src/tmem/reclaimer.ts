@@ -106,7 +106,10 @@ export class Reclaimer {
     return greediest;
   }
 
-  /** Evicts the oldest page of a list. A page whose content is shared is spared once (spec/tmem.md 6.3). */
+  /**
+   * Evicts the oldest page of a list. The reference spares a page once whose content is shared; here it is not, because
+   * that is known to nobody who restores the client (spec/tmem.md 10).
+   */
   #evictFrom(head: number, next: number): boolean {
     const holdings = this.#holdings;
     const { pages } = holdings.table;
@@ -115,7 +118,7 @@ export class Reclaimer {
       if (page === head) return false;
       const pool = holdings.pools[holdings.table.poolOf(page)]!;
       const form = pages.get(page, PAGE.form);
-      if ((form & FORM.shared) !== 0 && (form & FORM.spared) === 0 && holdings.isShared(page)) {
+      if (this.#reference && (form & FORM.shared) !== 0 && (form & FORM.spared) === 0 && holdings.isShared(page)) {
         pages.set(page, PAGE.form, form | FORM.spared);
         holdings.refresh(page, pool);
         continue;

@@ -6,7 +6,7 @@
  * bytes). A span that empties serves any class again. When no span is free although enough chunks
  * are, the chunks of the emptiest span of a class are moved to its other spans; so every chunk knows its owner.
  */
-import { copyBytes } from './platform.ts';
+import { copyBytes, uninitialised } from './platform.ts';
 
 export const SPAN_BYTES = 64 * 1024;
 const SPANS_OF_SLAB = 16;
@@ -158,7 +158,7 @@ export class SlabStore {
 
   #newSlab(): number {
     const slab = this.#freeSlabs.pop() ?? this.#slabs.length;
-    this.#slabs[slab] = new Uint8Array(SLAB_BYTES);
+    this.#slabs[slab] = uninitialised(SLAB_BYTES);
     this.#slabUse[slab] = 0;
     this.#slabCount++;
     const first = slab * SPANS_OF_SLAB;

@@ -117,6 +117,26 @@ export const FOREIGN_TO_THE_PROJECT: readonly RegExp[] = [
  * `refused` is foreseen by the format and refused by name. The rest is moved here once it is built.
  */
 export const REQUIREMENTS: Readonly<Record<'built' | 'refused', readonly string[]>> = {
-  built: ['S1', 'S2', 'S3', 'S4', 'S5', 'S6', 'S7', 'S8', 'S9', 'S10', 'S11', 'S13', 'S14'],
+  built: [
+    'S1',
+    'S2',
+    'S3',
+    'S4',
+    'S5',
+    'S6',
+    'S7',
+    'S8',
+    'S9',
+    'S10',
+    'S11',
+    'S13',
+    'S14',
+    'T1',
+    'T2',
+    'T3',
+    'T4',
+    'T5',
+    'T7',
+  ],
   refused: ['S12'],
 };
