@@ -92,7 +92,7 @@ export const ROOTS: readonly string[] = [
   // The driver's two ways in and the splitting of v86's own states, until the host, the library and the image model
   // use them.
   'src/machine/v86/process.ts',
-  'src/machine/v86/emulator-machine.ts',
+  'src/machine/v86/local-machine.ts',
   'src/foreign/v86/memory.ts',
 ];
 
