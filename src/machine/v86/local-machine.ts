@@ -92,7 +92,7 @@ export class LocalMachine implements Machine {
   }
 
   async grant(epoch: number): Promise<void> {
-    if (epoch < this.#epoch) {
+    if (!Number.isSafeInteger(epoch) || epoch < this.#epoch) {
       throw new TransmigrateError('NOT_GRANTED', `Epoch ${epoch} is over: ${this.#epoch} was granted since`, {
         data: { asked: epoch, granted: this.#epoch },
       });

@@ -29,11 +29,12 @@ export class GuestServer {
   readonly #frames = new FrameReader((frame) => this.#enqueue(frame));
   #queue: Promise<void> = Promise.resolve();
   #machine: LocalMachine | null = null;
+  /** Bytes of the guest's console that the parent has not taken yet. */
+  #waiting = 0;
 
   constructor(control: Socket, end: () => never) {
     this.#control = control;
     this.#end = end;
-    control.on('drain', () => this.#machine?.hold(false));
   }
 
   feed(piece: Uint8Array): void {
@@ -116,8 +117,13 @@ export class GuestServer {
   }
 
   #written(bytes: Uint8Array, port: number): void {
-    this.#send(FRAME.event, 0, { name: 'console', port }, [bytes]);
-    if (this.#control.writableLength > LIMITS.waiting) this.#machine?.hold(true);
+    // Pages on their way to the parent do not count: a guest need not wait for them.
+    this.#waiting += bytes.byteLength;
+    if (this.#waiting > LIMITS.waiting) this.#machine?.hold(true);
+    this.#send(FRAME.event, 0, { name: 'console', port }, [bytes], () => {
+      this.#waiting -= bytes.byteLength;
+      if (this.#waiting <= LIMITS.waiting) this.#machine?.hold(false);
+    });
   }
 
   #enqueue(frame: Frame): void {
@@ -134,9 +140,10 @@ export class GuestServer {
     }
   }
 
-  #send(kind: FrameKind, id: number, json: object, bytes?: readonly Uint8Array[]): void {
+  #send(kind: FrameKind, id: number, json: object, bytes?: readonly Uint8Array[], taken?: () => void): void {
+    const pieces = encodeFrame(kind, id, json, bytes);
     this.#control.cork();
-    for (const piece of encodeFrame(kind, id, json, bytes)) this.#control.write(piece);
+    pieces.forEach((piece, i) => this.#control.write(piece, i === pieces.length - 1 ? taken : undefined));
     this.#control.uncork();
   }
 }
