@@ -140,8 +140,9 @@ export class LocalMachine implements Machine {
   async scan(first: number, budget: ScanBudget = {}): Promise<ScanSlice> {
     if (this.#scan === null) throw wrongState('No scan was started');
     const { pages = PAGE_LIMITS.scan, dirty = PAGE_LIMITS.dirty } = budget;
-    const isSound = Number.isInteger(first) && first >= 0 && pages >= 1 && dirty >= 1 && dirty <= PAGE_LIMITS.batch;
-    if (!isSound) throw wrongState(`A step of a scan from ${first} over ${pages} pages, to take ${dirty}`);
+    const isSound = [first, pages, dirty].every(Number.isInteger) && first >= 0 && pages >= 1 && dirty >= 1;
+    if (!isSound || dirty > PAGE_LIMITS.batch)
+      throw wrongState(`A step of a scan from ${first} over ${pages} pages, to take ${dirty}`);
     const start = performance.now();
     const { dirty: batch, next } = this.#scan.step(this.#present().memory(), first, pages, dirty);
     return { dirty: batch, next, stoppedMs: performance.now() - start };
