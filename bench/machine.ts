@@ -43,8 +43,15 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+interface Floor {
+  readonly copyMs: number;
+  readonly compareMs: number;
+  readonly deviceMs: number;
+  readonly scanMs: number;
+}
+
 /** The floor: memory copied and compared in one call each, and v86's device state, in this process. */
-async function floor(): Promise<{ copyMs: number; compareMs: number; deviceMs: number; scanMs: number }> {
+async function floorOf(): Promise<() => Floor> {
   const { machine } = await createEmulator({
     config: { memoryBytes },
     boot: guestPlan('work', ...parameters),
@@ -60,14 +67,13 @@ async function floor(): Promise<{ copyMs: number; compareMs: number; deviceMs: n
     for (let at = 0; at < pages;) at = scan.step(machine.memory(), at, PAGE_LIMITS.scan, PAGE_LIMITS.batch).next;
   };
   pass();
-  const rows = Array.from({ length: runs }, () => ({
+  const v86 = withoutMemory(machine.emulator.v86);
+  return () => ({
     copyMs: timed(() => copy.take(machine.memory())),
     compareMs: timed(() => machine.memory().compare(copy.bytes)),
     scanMs: timed(pass),
-    deviceMs: timed(() => machine.emulator.v86.save_state.call(withoutMemory(machine.emulator.v86))),
-  }));
-  const of = (key: keyof (typeof rows)[0]): number => median(rows.map((row) => row[key]));
-  return { copyMs: of('copyMs'), compareMs: of('compareMs'), deviceMs: of('deviceMs'), scanMs: of('scanMs') };
+    deviceMs: timed(() => v86.save_state()),
+  });
 }
 
 function withoutMemory<T extends { cpu: object }>(v86: T): T {
@@ -87,12 +93,14 @@ interface Found {
   /** As the parent sees it, with the way to the guest's process and back. */
   readonly pauseMs: number;
   readonly stoppedMs: number;
-  readonly copyMs: number;
-  readonly deviceMs: number;
-  readonly speedRatio: number;
+  readonly savedCopyMs: number;
+  readonly savedDeviceMs: number;
+  readonly pauseToFloor: number;
+  readonly scanToCompare: number;
+  readonly speedWhileSaving: number;
 }
 
-async function inProcess(): Promise<Found & { rssMib: number }> {
+async function measure(floor: () => Floor): Promise<{ rows: (Floor & Found)[]; rssMib: number }> {
   const machine = await V86Process.create({
     config: { memoryBytes },
     boot: guestPlan('work', ...parameters),
@@ -102,8 +110,12 @@ async function inProcess(): Promise<Found & { rssMib: number }> {
   await sleep(1000);
   const status = readFileSync(`/proc/${machine.pid}/status`, 'utf8');
   const rssMib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024;
-  const rows: Found[] = [];
+  const rows: (Floor & Found)[] = [];
   for (let run = 0; run < runs; run++) {
+    // Both stand still, so that the floor has the memory bus to itself as the guest's copy has.
+    await machine.pause();
+    const least = floor();
+    await machine.resume();
     const alone = await speed(machine, () => sleep(SPEED_MS));
     await machine.prepareCapture();
     const start = performance.now();
@@ -118,32 +130,26 @@ async function inProcess(): Promise<Found & { rssMib: number }> {
         await sleep(bytes.byteLength / 100_000);
       }
     });
-    rows.push({ pauseMs, stoppedMs, copyMs, deviceMs, speedRatio: saving / alone });
+    rows.push({
+      ...least,
+      pauseMs,
+      stoppedMs,
+      savedCopyMs: copyMs,
+      savedDeviceMs: deviceMs,
+      pauseToFloor: stoppedMs / (1.5 * least.copyMs + least.deviceMs),
+      scanToCompare: least.scanMs / least.compareMs,
+      speedWhileSaving: saving / alone,
+    });
   }
   await machine.close();
-  const of = (key: keyof Found): number => median(rows.map((row) => row[key]));
-  return {
-    pauseMs: of('pauseMs'),
-    stoppedMs: of('stoppedMs'),
-    copyMs: of('copyMs'),
-    deviceMs: of('deviceMs'),
-    speedRatio: of('speedRatio'),
-    rssMib,
-  };
+  return { rows, rssMib };
 }
 
-const least = await floor();
-const found = await inProcess();
-const result = {
-  memoryMib: memoryBytes / 1024 / 1024,
-  floor: least,
-  found,
-  ratios: {
-    pauseToFloor: found.stoppedMs / (1.5 * least.copyMs + least.deviceMs),
-    scanToCompare: least.scanMs / least.compareMs,
-    speedWhileSaving: found.speedRatio,
-  },
-};
+const { rows, rssMib } = await measure(await floorOf());
+const names = Object.keys(rows[0]) as (keyof Floor | keyof Found)[];
+const medians = Object.fromEntries(
+  names.map((name) => [name, Number(median(rows.map((row) => row[name])).toFixed(3))]),
+);
 process.stdout.write(
-  `${JSON.stringify(result, (_key, value: unknown) => (typeof value === 'number' ? Number(value.toFixed(3)) : value), 2)}\n`,
+  `${JSON.stringify({ mib: Number(values.mib), runs, rssMib: Math.round(rssMib), medians }, null, 2)}\n`,
 );

@@ -19,7 +19,7 @@ export function hostClocks(): HostClocks {
   return { microtickMs: performance.now(), wallClockMs: Date.now() };
 }
 
-/** Device state as it was saved: its two pieces one after the other are the blob. They are not of the emulator any more. */
+/** Device state as it was saved: the two pieces, one after the other, are the blob. The receiver owns them. */
 export interface SavedDevices {
   readonly pieces: readonly [head: Uint8Array, buffers: Uint8Array];
   /** The same, read. */

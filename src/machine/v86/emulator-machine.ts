@@ -82,6 +82,7 @@ export class EmulatorMachine {
   /** Stops the processor where it is. Requests of disks may still be in flight: see {@link drained}. */
   stop(): void {
     const { v86 } = this.emulator;
+    if (v86.running) v86.bus.send('emulator-stopped');
     v86.running = false;
     // The slice that is due already finds that it is not meant any more.
     v86.tick_counter++;
@@ -105,9 +106,12 @@ export class EmulatorMachine {
     return saveDevices(this.emulator);
   }
 
-  deviceState(): DeviceState {
+  deviceState({ pieces }: SavedDevices = this.saveDevices()): DeviceState {
     const { deviceFormat: format, version, fingerprint } = this.capabilities;
-    return { format, version, fingerprint, bytes: new Uint8Array(Buffer.concat(this.saveDevices().pieces)) };
+    const bytes = new Uint8Array(pieces[0].byteLength + pieces[1].byteLength);
+    bytes.set(pieces[0], 0);
+    bytes.set(pieces[1], pieces[0].byteLength);
+    return { format, version, fingerprint, bytes };
   }
 
   vcpus({ state }: SavedDevices = this.saveDevices()): VcpuState[] {

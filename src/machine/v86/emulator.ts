@@ -94,6 +94,8 @@ export interface V86Loop {
   running: boolean;
   tick_counter: number;
   readonly cpu: V86Cpu;
+  /** The inner end of the emulator's bus: what is sent here reaches its listeners. */
+  readonly bus: { send(event: string): void };
   do_tick(): void;
   save_state(): ArrayBuffer;
   restore_state(state: Uint8Array | ArrayBuffer): void;

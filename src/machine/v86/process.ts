@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { fromHex, toHex } from '../../bytes/hex.ts';
-import { TransmigrateError, type ErrorCode } from '../../errors.ts';
+import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
 import type {
   CaptureReport,
   DeviceState,
@@ -86,8 +86,18 @@ export class V86Process implements Machine {
     });
     this.#control = this.#child.stdio[CHILD_FD.control] as Socket;
     this.#tmem = this.#child.stdio[CHILD_FD.tmem] as Socket;
-    const frames = new FrameReader((frame) => this.#receive(frame));
-    this.#control.on('data', (piece: Buffer) => frames.feed(piece));
+    const received: Frame[] = [];
+    const frames = new FrameReader((frame) => received.push(frame));
+    this.#control.on('data', (piece: Buffer) => {
+      try {
+        frames.feed(piece);
+      } catch {
+        // Only a process that is not itself any more writes what is no frame.
+        this.#child.kill('SIGKILL');
+        return;
+      }
+      for (const frame of received.splice(0)) this.#receive(frame);
+    });
     // A broken channel shows in the end of the process, which is reported with its reason.
     this.#control.on('error', () => this.#child.kill('SIGKILL'));
     this.#tmem.on('error', () => this.#child.kill('SIGKILL'));
@@ -332,7 +342,7 @@ function failureOf(json: Frame['json']): TransmigrateError {
     offset?: number;
     data?: Record<string, unknown>;
   };
-  return new TransmigrateError(code, message, {
+  return new TransmigrateError(Object.hasOwn(ERRORS, code) ? code : 'INTERNAL', message, {
     ...(path !== undefined && { path }),
     ...(offset !== undefined && { offset }),
     ...(data !== undefined && { data }),

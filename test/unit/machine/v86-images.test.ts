@@ -230,7 +230,7 @@ describe('device state from outside', () => {
       const state = donor.deviceState();
       const parsed = parseSaveState(state.bytes);
       const { machine } = await emulator(null, [], { version, disks });
-      const places = scalarsOf(parsed.tree as Json[]);
+      const places = scalarsOf(parsed.tree);
       for (let i = 0; i < 150; i++) {
         const info = structuredClone(parsed.info);
         const place = source.pick(places);
@@ -253,7 +253,7 @@ describe('device state from outside', () => {
         try {
           machine.loadDeviceState({ ...state, bytes }, 0);
         } catch (error) {
-          const where = `${JSON.stringify(place)} = ${String(list[place.at(-1)!])}; SEED=${seed}`;
+          const where = `${JSON.stringify(place)} = ${JSON.stringify(list[place.at(-1)!])}; SEED=${seed}`;
           assert.ok(refused('DEVICE_SHAPE')(error), `${String(error)} ${String((error as Error).cause)}: ${where}`);
         }
       }

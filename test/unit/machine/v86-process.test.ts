@@ -91,6 +91,7 @@ describe('a guest in its own process', () => {
     await machine.revoke();
     await assert.rejects(machine.resume(), refused('NOT_GRANTED'));
     await assert.rejects(machine.grant(6), refused('NOT_GRANTED'));
+    await assert.rejects(machine.grant(NaN), refused('NOT_GRANTED'));
     await machine.grant(7);
     await machine.resume();
     await machine.revoke();
@@ -206,6 +207,25 @@ describe('a guest in its own process', () => {
     assert.equal((await lookInto(one)).bad, 0);
     assert.equal((await lookInto(other)).bad, 0);
     assert.equal(tmem.pages.size, 64 + 8);
+  });
+
+  it('waits when its parent does not take what it writes, and loses nothing', async () => {
+    const machine = await started('work', [1, 4, 1, 0]);
+    let bytes = 0;
+    let text = '';
+    machine.on('console', (written) => {
+      bytes += written.byteLength;
+      text = (text + Buffer.from(written).toString('latin1')).slice(-64);
+      // Longer than the guest takes to fill what is between.
+      if (bytes < 100_000) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+    });
+    await machine.resume();
+    await until('it wrote much', () => bytes > 300_000);
+    await machine.pause();
+    // Each line has 24 bytes and the number of its round: none is missing.
+    const end = text.lastIndexOf('\n');
+    const round = Number.parseInt(text.slice(end - 21, end - 13), 16);
+    assert.equal(round, Math.floor(bytes / 24));
   });
 
   it('echoes what is typed', async () => {

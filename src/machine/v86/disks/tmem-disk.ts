@@ -58,7 +58,8 @@ export class TmemDisk extends Disk {
   }
 
   protected override restore([pool]: readonly unknown[]): void {
-    this.#pool = pool as number;
+    // The number comes out of an image; the engine knows which pools this client has.
+    this.#pool = typeof pool === 'number' && Number.isInteger(pool) && pool >= 0 && pool < 2 ** 31 ? pool : NO_POOL;
   }
 
   #store(index: number): boolean {
