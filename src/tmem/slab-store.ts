@@ -51,6 +51,8 @@ export class SlabStore {
   /** Spans of each slab that are in use. */
   readonly #slabUse: number[] = [];
   readonly #spans: (Span | undefined)[] = [];
+  /** Size class of each span: what finding a chunk needs, without the span itself. */
+  readonly #classes: number[] = [];
   readonly #freeSpans: number[] = [];
   readonly #freeSlabs: number[] = [];
   readonly #partial: Span[][] = Array.from({ length: CLASSES + 1 }, () => []);
@@ -133,8 +135,7 @@ export class SlabStore {
   /** Where in its slab a place starts. */
   offsetOf(place: number): number {
     const number = place >>> CHUNK_BITS;
-    const span = this.#spans[number]!;
-    return (number & (SPANS_OF_SLAB - 1)) * SPAN_BYTES + (((place & CHUNK_MASK) * span.sizeClass) << STEP_SHIFT);
+    return (number & (SPANS_OF_SLAB - 1)) * SPAN_BYTES + (((place & CHUNK_MASK) * this.#classes[number]) << STEP_SHIFT);
   }
 
   #newSpan(sizeClass: number, slabLimit: number): Span | undefined {
@@ -151,6 +152,7 @@ export class SlabStore {
     owners[owners.length - 1] = NO_CHUNK;
     const span: Span = { number, sizeClass, owners, firstFree: 0, used: 0, partial: -1 };
     this.#spans[number] = span;
+    this.#classes[number] = sizeClass;
     this.#slabUse[number >> 4]++;
     this.#list(span);
     return span;

@@ -1,4 +1,4 @@
-/** A snapshot is the client at one moment, whatever comes after; a restored client answers as the original (T2, T6). */
+/** A snapshot is the client at one moment, whatever it does after; a restored client answers as before (T2, T6). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
