@@ -6,7 +6,7 @@ import { TmemEngine } from '../tmem/engine.ts';
 import { TmemHypercall } from '../tmem/hypercall.ts';
 import { IncomingTmem } from '../tmem/incoming.ts';
 import { TmemSnapshot } from '../tmem/snapshot.ts';
-import { tmemStatistics } from '../tmem/statistics.ts';
+import { tmemStatistics, type TmemStatistics } from '../tmem/statistics.ts';
 import type { HostInfo } from './api.ts';
 
 /** The place of one guest in the host's tmem. */
@@ -20,6 +20,8 @@ export interface TmemSeat {
   loader(): TmemLoader;
   /** What was loaded belongs to the guest from now on, and is seen by others. @returns pages that were loaded */
   moveIn(): number;
+  /** What did not come along. */
+  warnings(): readonly string[];
   /** Everything of the guest goes. */
   leave(): void;
 }
@@ -35,6 +37,11 @@ export class HostTmem {
     if (limitBytes === 0) return;
     this.#engine = new TmemEngine({ limitBytes, seed, client: { compress: true } });
     this.#hypercall = new TmemHypercall(this.#engine);
+  }
+
+  /** Everything about the engine; undefined when tmem is off. */
+  statistics(): TmemStatistics | undefined {
+    return this.#engine === undefined ? undefined : tmemStatistics(this.#engine);
   }
 
   info(): HostInfo['tmem'] {
@@ -70,6 +77,7 @@ export class HostTmem {
         loader?.incoming?.run();
         return loader?.incoming?.loaded ?? 0;
       },
+      warnings: () => loader?.warnings ?? [],
       leave: () => {
         loader?.incoming?.rollback();
         engine.destroyClient(client);
