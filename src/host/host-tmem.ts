@@ -18,7 +18,7 @@ export interface TmemSeat {
   counts(): { readonly pools: number; readonly pages: number };
   /** Takes tmem records of an image. */
   loader(): TmemLoader;
-  /** What was loaded belongs to the guest from now on, and is seen by others. @returns pages that were loaded */
+  /** What was loaded belongs to the guest from now on, and is seen by others. @returns pages that are there */
   moveIn(): number;
   /** What did not come along. */
   warnings(): readonly string[];
@@ -59,14 +59,15 @@ export class HostTmem {
     }
     const client = ++this.#clients;
     let loader: TmemLoader | undefined;
+    const counts: TmemSeat['counts'] = () => {
+      const counted = tmemStatistics(engine).clients.find((each) => each.client === client);
+      if (counted === undefined) return { pools: 0, pages: 0 };
+      return { pools: counted.pools.length, pages: counted.ephemeralPages + counted.persistentPages };
+    };
     return {
       client,
       service: (descriptor, page) => hypercall.execute(client, descriptor, page),
-      counts: () => {
-        const counted = tmemStatistics(engine).clients.find((each) => each.client === client);
-        if (counted === undefined) return { pools: 0, pages: 0 };
-        return { pools: counted.pools.length, pages: counted.ephemeralPages + counted.persistentPages };
-      },
+      counts,
       loader: () =>
         (loader = new TmemLoader(({ compress, frozen, weight, cap, allowancePages, authorised }) => {
           // This host grants what is asked for; its own limit holds in any case.
@@ -75,7 +76,7 @@ export class HostTmem {
         })),
       moveIn: () => {
         loader?.incoming?.run();
-        return loader?.incoming?.loaded ?? 0;
+        return counts().pages;
       },
       warnings: () => loader?.warnings ?? [],
       leave: () => {
