@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
+import { TransmigrateError } from '../errors.ts';
 import { startProgress, STDIN, type Context } from './context.ts';
 import { addExamples } from './examples.ts';
 import { addHostOptions, hostOf, type HostOptions } from './host-connection.ts';
@@ -44,6 +45,12 @@ async function restore(context: Context, file: string, options: RestoreOptions):
     ...(name !== undefined && { name }),
   };
   const work = { onProgress: progress.update, signal: context.signal };
+  if (file === STDIN && context.stdin.isTTY === true) {
+    const next = 'Name an image, or send one through a pipe: `... | transmigrate restore -`.';
+    throw new TransmigrateError('USAGE', 'standard input is a terminal', { next });
+  }
+  // The host is told of Ctrl-C, and says what became of it.
+  context.endsItself = true;
   try {
     const result =
       file === STDIN
@@ -54,5 +61,7 @@ async function restore(context: Context, file: string, options: RestoreOptions):
     else if (options.quiet !== true) await context.stdout.writeLines(restoreLines(result));
   } finally {
     progress.finish();
+    // What is not read any more keeps nobody here.
+    if (file === STDIN) context.stdin.destroy();
   }
 }

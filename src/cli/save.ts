@@ -48,6 +48,8 @@ async function save(context: Context, name: string, file: string, options: SaveO
     if (options.quiet !== true) await context.stderr.writeLines(saveLines(result));
     return;
   }
+  // The host is told of Ctrl-C, and says what became of it.
+  context.endsItself = true;
   const progress = startProgress(context, options, `save ${name}`);
   try {
     const work = { onProgress: progress.update, signal: context.signal };

@@ -8,6 +8,9 @@ import { ERRORS, TransmigrateError, type ErrorCode, type ErrorJson } from '../er
 /** Most bytes of a request's JSON. */
 export const REQUEST_LIMIT = 1024 * 1024;
 
+/** Header with an id that the caller chose, by which it can cancel what it asked for. */
+export const WORK_HEADER = 'x-work';
+
 /** Names of guests: what a shell, a path and a URL take without quoting. */
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 

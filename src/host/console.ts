@@ -2,7 +2,7 @@
 export const CONSOLE_KEPT_BYTES = 256 * 1024;
 
 /** Most bytes that wait for a follower who reads too slowly; then what it missed is left out. */
-const FOLLOWER_QUEUE_BYTES = 1024 * 1024;
+export const FOLLOWER_QUEUE_BYTES = 1024 * 1024;
 
 /**
  * What a guest wrote on its serial port: the newest bytes are kept, and any number of followers get what comes. A
@@ -41,7 +41,7 @@ export class GuestConsole {
   /** What comes from now on, until the guest is gone or the follower stops. */
   async *follow(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     const follower = new Follower();
-    if (this.#ended) return;
+    if (this.#ended || signal?.aborted === true) return;
     this.#followers.add(follower);
     const stop = (): void => follower.end();
     signal?.addEventListener('abort', stop, { once: true });

@@ -29,7 +29,7 @@ export class Guest {
   readonly console = new GuestConsole();
   readonly #tmemCounts: TmemCounts;
   readonly #since: Date;
-  #busy: { readonly what: string; readonly cancel: AbortController } | null = null;
+  #busy: { readonly what: string; readonly cancel: AbortController; readonly done: Promise<void> } | null = null;
   #crash: string | undefined;
 
   constructor(parts: GuestParts) {
@@ -99,12 +99,19 @@ export class Guest {
       throw new TransmigrateError('GUEST_BUSY', `${name} is busy: ${this.#busy.what}`, { data: { name } });
     }
     const cancel = new AbortController();
-    this.#busy = { what, cancel };
+    const { promise: done, resolve } = Promise.withResolvers<void>();
+    this.#busy = { what, cancel, done };
     try {
       return await work(cancel.signal);
     } finally {
       this.#busy = null;
+      resolve();
     }
+  }
+
+  /** Resolves when nothing is being done with it. */
+  async idle(): Promise<void> {
+    await this.#busy?.done;
   }
 
   /** Whatever is being done with it is to end soon. */

@@ -6,7 +6,7 @@ import { TmemEngine } from '../tmem/engine.ts';
 import { TmemHypercall } from '../tmem/hypercall.ts';
 import { IncomingTmem } from '../tmem/incoming.ts';
 import { TmemSnapshot } from '../tmem/snapshot.ts';
-import { tmemStatistics } from '../tmem/statistics.ts';
+import { tmemStatistics, type TmemStatistics } from '../tmem/statistics.ts';
 import type { HostInfo } from './api.ts';
 
 /** The place of one guest in the host's tmem. */
@@ -18,8 +18,10 @@ export interface TmemSeat {
   counts(): { readonly pools: number; readonly pages: number };
   /** Takes tmem records of an image. */
   loader(): TmemLoader;
-  /** What was loaded belongs to the guest from now on, and is seen by others. @returns pages that were loaded */
+  /** What was loaded belongs to the guest from now on, and is seen by others. @returns pages that are there */
   moveIn(): number;
+  /** What did not come along. */
+  warnings(): readonly string[];
   /** Everything of the guest goes. */
   leave(): void;
 }
@@ -37,6 +39,11 @@ export class HostTmem {
     this.#hypercall = new TmemHypercall(this.#engine);
   }
 
+  /** Everything about the engine; undefined when tmem is off. */
+  statistics(): TmemStatistics | undefined {
+    return this.#engine === undefined ? undefined : tmemStatistics(this.#engine);
+  }
+
   info(): HostInfo['tmem'] {
     if (this.#engine === undefined) return null;
     const { limitBytes, chargedBytes, pages } = tmemStatistics(this.#engine);
@@ -52,14 +59,15 @@ export class HostTmem {
     }
     const client = ++this.#clients;
     let loader: TmemLoader | undefined;
+    const counts: TmemSeat['counts'] = () => {
+      const counted = tmemStatistics(engine).clients.find((each) => each.client === client);
+      if (counted === undefined) return { pools: 0, pages: 0 };
+      return { pools: counted.pools.length, pages: counted.ephemeralPages + counted.persistentPages };
+    };
     return {
       client,
       service: (descriptor, page) => hypercall.execute(client, descriptor, page),
-      counts: () => {
-        const counted = tmemStatistics(engine).clients.find((each) => each.client === client);
-        if (counted === undefined) return { pools: 0, pages: 0 };
-        return { pools: counted.pools.length, pages: counted.ephemeralPages + counted.persistentPages };
-      },
+      counts,
       loader: () =>
         (loader = new TmemLoader(({ compress, frozen, weight, cap, allowancePages, authorised }) => {
           // This host grants what is asked for; its own limit holds in any case.
@@ -68,8 +76,9 @@ export class HostTmem {
         })),
       moveIn: () => {
         loader?.incoming?.run();
-        return loader?.incoming?.loaded ?? 0;
+        return counts().pages;
       },
+      warnings: () => loader?.warnings ?? [],
       leave: () => {
         loader?.incoming?.rollback();
         engine.destroyClient(client);

@@ -1,7 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { availableParallelism } from 'node:os';
 import type { JsonObject } from '../bytes/bounded-json.ts';
-import type { ByteSink } from '../bytes/endpoints.ts';
 import { TransmigrateError } from '../errors.ts';
 import { openFileSource } from '../io/file.ts';
 import { FileSink } from '../io/file-sink.ts';
@@ -9,7 +7,6 @@ import type { ByteSource } from '../io/source.ts';
 import type { Work } from '../io/work.ts';
 import { restoreMachine, type Hidden } from '../migrate/restore/restore.ts';
 import type { ImageClaims } from '../migrate/restore/image-claims.ts';
-import { saveMachine } from '../migrate/save/save.ts';
 import {
   NAME,
   type CreateChoice,
@@ -23,11 +20,22 @@ import {
 import type { Driver } from './driver.ts';
 import { Guest } from './guest.ts';
 import type { HostTmem, TmemSeat } from './host-tmem.ts';
+import { checkSharedDisks, saveGuest, sharedDisks, type ImageSink } from './saving.ts';
 
 export interface HostParts {
   readonly version: string;
   readonly driver: Driver;
   readonly tmem: HostTmem;
+}
+
+/** What a guest is made of. */
+interface Member {
+  readonly name: string;
+  readonly uuid: string;
+  readonly machine: Guest['machine'];
+  readonly seat: TmemSeat | null;
+  readonly configuration: JsonObject;
+  readonly paused: boolean;
 }
 
 /** The first epoch of a guest that was not migrated. */
@@ -37,9 +45,11 @@ const FIRST_EPOCH = 1;
 export class Host {
   readonly #parts: HostParts;
   readonly #guests = new Map<string, Guest>();
-  /** Names of guests that are being made. */
+  /** Names and uuids of guests that are being made. */
   readonly #reserved = new Set<string>();
-  #closing = false;
+  /** Guests that are being made. */
+  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #closing = new AbortController();
 
   constructor(parts: HostParts) {
     this.#parts = parts;
@@ -63,25 +73,20 @@ export class Host {
     });
   }
 
-  /** Boots a guest. @throws NAME_TAKEN, TMEM_DISABLED, what the driver throws */
-  async create(choice: CreateChoice): Promise<GuestInfo> {
-    const { driver } = this.#parts;
-    const name = this.#reserve(choice.name);
-    let seat: TmemSeat | null = null;
-    try {
-      seat = choice.tmem ? this.#parts.tmem.seat() : null;
-      const made = await driver.create(choice, seat?.service ?? null);
-      const { machine, configuration } = made;
-      const guest = this.#add({ name, uuid: randomUUID(), machine, seat, configuration });
-      await machine.grant(FIRST_EPOCH);
-      if (!choice.paused) await machine.resume();
-      return guest.info();
-    } catch (error) {
-      seat?.leave();
-      throw error;
-    } finally {
-      this.#reserved.delete(name);
-    }
+  /** Boots a guest. @throws NAME_TAKEN, TMEM_DISABLED, what the driver throws: then there is nothing new here */
+  create(choice: CreateChoice): Promise<GuestInfo> {
+    return this.#making(async (reserved) => {
+      const { paused } = choice;
+      const name = this.#reserveName(choice.name, reserved);
+      const seat = choice.tmem ? this.#parts.tmem.seat() : null;
+      try {
+        const { machine, configuration } = await this.#parts.driver.create(choice, seat?.service ?? null);
+        return (await this.#add({ name, uuid: randomUUID(), machine, seat, configuration, paused })).info();
+      } catch (error) {
+        seat?.leave();
+        throw error;
+      }
+    });
   }
 
   async pause(name: string): Promise<GuestInfo> {
@@ -101,7 +106,6 @@ export class Host {
   /** Ends a guest, whatever is being done with it. */
   async destroy(name: string): Promise<GuestInfo> {
     const guest = this.guest(name);
-    guest.interrupt();
     const info = guest.info();
     this.#guests.delete(name);
     await this.#end(guest);
@@ -110,179 +114,204 @@ export class Host {
 
   /**
    * Saves a guest into a file of this machine, or into `sink`.
-   * @throws GUEST_UNKNOWN, GUEST_BUSY, SHARED_DISK, WRITE_FAILED ...: then the guest is as it was, and there is no file
+   * @throws USAGE, GUEST_UNKNOWN, GUEST_BUSY, GUEST_CRASHED, SHARED_DISK, WRITE_FAILED ...: then the guest is as it
+   * was, and there is no file
    */
-  async save(name: string, choice: SaveChoice, work: Work, sink?: ByteSink): Promise<SaveResult> {
+  async save(name: string, choice: SaveChoice, work: Work, sink?: ImageSink): Promise<SaveResult> {
     const guest = this.guest(name);
     guest.mustLive();
-    return guest.during('saving', async (interrupted) => {
-      const signals = [interrupted, ...(work.signal === undefined ? [] : [work.signal])];
-      const signal = AbortSignal.any(signals);
-      const file = sink === undefined ? await FileSink.create(choice.path!, randomBytes(6).toString('hex')) : undefined;
-      const running = guest.state === 'running';
+    const { after, path = null } = choice;
+    if (path === null && after === 'stop') {
+      // Only its reader knows when the image is safe.
+      throw new TransmigrateError('USAGE', 'A guest whose image is sent is not stopped: destroy it once it is safe');
+    }
+    const result = await guest.during('saving', async (interrupted) => {
+      const signal = work.signal === undefined ? interrupted : AbortSignal.any([interrupted, work.signal]);
+      const warnings = checkSharedDisks(guest, after);
       try {
-        const warnings = checkSharedDisks(guest, running, choice.after);
-        const saved = await saveMachine(
-          {
-            machine: guest.machine,
-            running,
-            leavePaused: choice.after !== 'run',
-            about: this.#about(guest),
-            streamId: randomBytes(16),
-            codec: choice.codec,
-            threads: Math.max(1, availableParallelism() - 1),
-            pinTmem: () => this.#parts.tmem.pin(guest.tmemClient),
-            now: () => performance.now(),
-            guestTimeNs: () => BigInt(Date.now()) * 1_000_000n,
-            onProgress: work.onProgress,
-            signal,
-          },
-          file ?? sink!,
-        );
-        await file?.commit();
+        const saved = await saveGuest({
+          guest,
+          choice,
+          sink: sink ?? (await FileSink.create(path!, randomBytes(6).toString('hex'))),
+          tool: { name: 'transmigrate', version: this.#parts.version },
+          pinTmem: () => this.#parts.tmem.pin(guest.tmemClient),
+          work: { ...work, signal },
+        });
         const { bytes, pages, tmemPages, pauseMs } = saved;
-        if (choice.after === 'stop') {
-          this.#guests.delete(name);
-          await this.#end(guest);
-        }
-        const state = choice.after === 'stop' ? 'destroyed' : guest.state;
-        const { uuid } = guest;
-        return { name, uuid, state, path: choice.path ?? null, bytes, pages, tmemPages, pauseMs, warnings };
+        const { uuid, state } = guest;
+        return { name, uuid, state, path, bytes, pages, tmemPages, pauseMs, warnings };
       } catch (error) {
-        await file?.abort();
-        // There is no image, so nothing has changed for the guest.
-        if (running && guest.machine.status === 'paused') await guest.machine.resume();
-        throw error;
+        // What fails then mostly fails because its guest went away.
+        if (!interrupted.aborted) throw error;
+        throw new TransmigrateError('CANCELLED', `${name} was destroyed while it was saved`, { cause: error });
+      }
+    });
+    if (after !== 'stop') return result;
+    // Somebody else may have been quicker.
+    if (this.#guests.get(name) === guest) this.#guests.delete(name);
+    await this.#end(guest);
+    return { ...result, state: 'destroyed' };
+  }
+
+  /**
+   * Makes a guest of an image, from a file of this machine or from `image`, which is closed.
+   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED ...: then there is nothing new here
+   */
+  restore(choice: RestoreChoice, work: Work, image?: ByteSource): Promise<RestoreResult> {
+    return this.#making(async (reserved, closing) => {
+      const signal = work.signal === undefined ? closing : AbortSignal.any([closing, work.signal]);
+      const source = image ?? (await openFileSource(choice.path!));
+      // A pipe that says nothing would be waited for.
+      const close = (): void => void (source.random === null ? source.close() : undefined);
+      signal.addEventListener('abort', close, { once: true });
+      if (signal.aborted) close();
+      try {
+        return await this.#restoreFrom(source, choice, { ...work, signal }, reserved);
+      } catch (error) {
+        if (!signal.aborted) throw error;
+        throw new TransmigrateError('CANCELLED', 'The restore was cancelled', { cause: error });
+      } finally {
+        signal.removeEventListener('abort', close);
+        await source.close();
       }
     });
   }
 
-  /**
-   * Makes a guest of an image, from a file of this machine or from `image`.
-   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED ...: then there is nothing new here
-   */
-  async restore(choice: RestoreChoice, work: Work, image?: ByteSource): Promise<RestoreResult> {
-    const source = image ?? (await openFileSource(choice.path!));
-    let name: string | undefined;
-    let seat: TmemSeat | null = null;
-    let configuration: JsonObject = {};
-    try {
-      const make = async (claims: ImageClaims): Promise<Hidden> => {
-        if (choice.sameIdentity) this.#mustBeNowhere(claims);
-        name = this.#reserve(choice.name ?? usableName(claims.name));
-        seat = claims.tmem ? this.#parts.tmem.seat() : null;
-        const made = await this.#parts.driver.forImage(claims, seat?.service ?? null);
-        configuration = made.configuration;
-        const { machine, mostDeviceBytes } = made;
+  async #restoreFrom(source: ByteSource, choice: RestoreChoice, work: Work, reserved: string[]): Promise<RestoreResult> {
+    let made: { name: string; uuid: string; seat: TmemSeat | null; configuration: JsonObject } | undefined;
+    const { paused } = choice;
+    const make = async (claims: ImageClaims): Promise<Hidden> => {
+      const uuid = choice.sameIdentity ? this.#reserveIdentity(claims, reserved) : randomUUID();
+      const name = this.#reserveName(choice.name ?? usableName(claims.name), reserved);
+      const seat = claims.tmem ? this.#parts.tmem.seat() : null;
+      try {
+        const { machine, mostDeviceBytes, configuration } = await this.#parts.driver.forImage(
+          claims,
+          seat?.service ?? null,
+        );
+        made = { name, uuid, seat, configuration };
         return { machine, mostDeviceBytes, tmem: seat?.loader() ?? null };
-      };
-      const discard = async ({ machine }: Hidden): Promise<void> => machine.close();
-      const request = { make, discard, wallClockMs: () => Date.now(), ...work };
-      const { machine, claims, pages } = await restoreMachine(source, request);
-      const uuid = choice.sameIdentity ? claims.uuid! : randomUUID();
-      const tmemPages = (seat as TmemSeat | null)?.moveIn() ?? 0;
-      const guest = this.#add({ name: name!, uuid, machine, seat, configuration });
-      await machine.grant(FIRST_EPOCH);
-      if (!choice.paused) await machine.resume();
-      return { guest: guest.info(), pages, tmemPages, warnings: [] };
+      } catch (error) {
+        seat?.leave();
+        throw error;
+      }
+    };
+    const discard = async ({ machine }: Hidden): Promise<void> => {
+      await machine.close();
+      made?.seat?.leave();
+    };
+    const { machine, pages } = await restoreMachine(source, { make, discard, wallClockMs: () => Date.now(), ...work });
+    const { seat } = made!;
+    let tmemPages = 0;
+    let guest: Guest;
+    try {
+      if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The restore was cancelled');
+      tmemPages = seat?.moveIn() ?? 0;
+      guest = await this.#add({ ...made!, machine, paused });
     } catch (error) {
-      (seat as TmemSeat | null)?.leave();
+      await machine.close();
+      seat?.leave();
       throw error;
+    }
+    const disks = sharedDisks(guest).map((disk) => `it writes to ${disk.location}, which the image names`);
+    return { guest: guest.info(), pages, tmemPages, warnings: [...(seat?.warnings() ?? []), ...disks] };
+  }
+
+  /** Ends all guests, and whatever is being done. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    const guests = [...this.#guests.values()];
+    this.#guests.clear();
+    await Promise.all(guests.map((guest) => this.#end(guest)));
+    await Promise.allSettled(this.#underWay);
+  }
+
+  /**
+   * Makes a guest. What `work` reserves is free again at its end; when the host closes, it is waited for.
+   * @param work gets the list of what it reserves, and a signal of the host's end.
+   */
+  async #making<T>(work: (reserved: string[], closing: AbortSignal) => Promise<T>): Promise<T> {
+    const { signal } = this.#closing;
+    checkOpen(signal);
+    const reserved: string[] = [];
+    const done = work(reserved, signal);
+    this.#underWay.add(done);
+    try {
+      return await done;
     } finally {
-      if (name !== undefined) this.#reserved.delete(name);
-      await source.close();
+      this.#underWay.delete(done);
+      for (const one of reserved) this.#reserved.delete(one);
     }
   }
 
-  /** Ends all guests. */
-  async close(): Promise<void> {
-    this.#closing = true;
-    const guests = [...this.#guests.values()];
-    this.#guests.clear();
-    for (const guest of guests) guest.interrupt();
-    await Promise.all(guests.map((guest) => this.#end(guest)));
-  }
-
-  #add(parts: {
-    name: string;
-    uuid: string;
-    machine: Guest['machine'];
-    seat: TmemSeat | null;
-    configuration: JsonObject;
-  }): Guest {
-    const { seat, ...rest } = parts;
+  /** The last step of making a guest: others see it, and it runs. When that fails, its machine is closed. */
+  async #add({ seat, paused, ...parts }: Member): Promise<Guest> {
+    const { machine, name } = parts;
     const guest = new Guest({
-      ...rest,
+      ...parts,
       tmemClient: seat?.client ?? null,
       tmemCounts: () => (seat === null ? null : seat.counts()),
       since: new Date(),
     });
-    this.#guests.set(parts.name, guest);
-    return guest;
+    try {
+      await machine.grant(FIRST_EPOCH);
+      checkOpen(this.#closing.signal);
+      this.#guests.set(name, guest);
+      if (!paused) await machine.resume();
+      return guest;
+    } catch (error) {
+      if (this.#guests.get(name) === guest) this.#guests.delete(name);
+      await machine.close();
+      throw error;
+    }
   }
 
   async #end(guest: Guest): Promise<void> {
+    guest.interrupt();
     await guest.machine.close();
     guest.console.end();
+    // What was being done with it takes its traces away.
+    await guest.idle();
     this.#parts.tmem.leave(guest.tmemClient);
   }
 
   /** Keeps a name for a guest that is being made. @throws NAME_TAKEN */
-  #reserve(wanted: string | undefined): string {
-    if (this.#closing) throw new TransmigrateError('CANCELLED', 'The host is closing');
-    const isTaken = (name: string): boolean => this.#guests.has(name) || this.#reserved.has(name);
+  #reserveName(wanted: string | undefined, reserved: string[]): string {
+    const isTaken = (name: string): boolean => this.#guests.has(name) || this.#reserved.has(`name ${name}`);
     let number = 1;
     while (isTaken(`guest-${number}`)) number++;
     const name = wanted ?? `guest-${number}`;
     if (isTaken(name)) {
       throw new TransmigrateError('NAME_TAKEN', `A guest is called ${name} already`, { data: { name } });
     }
-    this.#reserved.add(name);
+    this.#reserve(`name ${name}`, reserved);
     return name;
   }
 
-  #mustBeNowhere(claims: ImageClaims): void {
-    if (claims.uuid === null) throw new TransmigrateError('IDENTITY_TAKEN', 'The image does not say who it is');
+  /** Keeps the identity in an image for a guest that is being made. @throws IDENTITY_TAKEN */
+  #reserveIdentity({ uuid }: ImageClaims, reserved: string[]): string {
+    if (uuid === null) throw new TransmigrateError('IDENTITY_TAKEN', 'The image does not say who it is');
+    const taken = (what: string, name?: string) =>
+      new TransmigrateError('IDENTITY_TAKEN', what, { data: { uuid, ...(name !== undefined && { name }) } });
     for (const guest of this.#guests.values()) {
-      if (guest.uuid !== claims.uuid) continue;
-      const what = `${guest.name} is that machine, and it is here already`;
-      throw new TransmigrateError('IDENTITY_TAKEN', what, { data: { uuid: claims.uuid, name: guest.name } });
+      if (guest.uuid === uuid) throw taken(`${guest.name} is that machine, and it is here already`, guest.name);
     }
+    if (this.#reserved.has(`uuid ${uuid}`)) throw taken('That machine is being restored here already');
+    this.#reserve(`uuid ${uuid}`, reserved);
+    return uuid;
   }
 
-  #about(guest: Guest): JsonObject {
-    const { version } = this.#parts;
-    const { driver, version: driverVersion } = guest.machine.capabilities;
-    const counts = guest.info().tmem;
-    return {
-      name: guest.name,
-      uuid: guest.uuid,
-      source: { hypervisor: driver, versions: { [driver]: driverVersion, node: process.versions.node } },
-      configuration: guest.configuration,
-      ...(counts !== null && { tmem: { ...counts } }),
-      time: new Date().toISOString(),
-      tool: { name: 'transmigrate', version },
-    };
+  #reserve(what: string, reserved: string[]): void {
+    this.#reserved.add(what);
+    reserved.push(what);
   }
+}
+
+function checkOpen(closing: AbortSignal): void {
+  if (closing.aborted) throw new TransmigrateError('CANCELLED', 'The host is closing');
 }
 
 /** The name in an image, if it can be one here. */
 function usableName(name: string | null): string | undefined {
   return name !== null && NAME.test(name) ? name : undefined;
-}
-
-/**
- * A disk that others may write to is not part of the image: the guest may not run on over it (M6).
- * @returns warnings
- * @throws SHARED_DISK
- */
-function checkSharedDisks(guest: Guest, running: boolean, after: SaveChoice['after']): string[] {
-  const shared = guest.machine.disks.filter((disk) => disk.policy === 4 && !disk.readOnly);
-  if (shared.length === 0) return [];
-  const names = shared.map((disk) => disk.name).join(', ');
-  if (running && after === 'run') {
-    const what = `${guest.name} would run on and write to ${names}, which the image does not hold`;
-    throw new TransmigrateError('SHARED_DISK', what, { data: { disks: shared.map((disk) => disk.location) } });
-  }
-  return [`the image does not hold ${names}: keep ${shared.map((disk) => disk.location).join(', ')} as it is now`];
 }

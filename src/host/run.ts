@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { unlink } from 'node:fs/promises';
 import { Host } from './host.ts';
 import { HostTmem } from './host-tmem.ts';
 import { serve } from './server.ts';
@@ -13,10 +12,13 @@ export interface HostSettings {
   readonly version: string;
 }
 
+/** How long answers may take to get through when the host ends. */
+const ANSWERS_MS = 500;
+
 /**
  * Runs a host until `signal`; then its guests end, and the socket goes.
  * @param listening called when it can be reached.
- * @throws HOST_RUNNING, WRITE_FAILED
+ * @throws HOST_RUNNING, WRITE_FAILED, USAGE
  */
 export async function runHost(
   { socketPath, tmemBytes, version }: HostSettings,
@@ -34,8 +36,12 @@ export async function runHost(
   } finally {
     // Who is told to end first ends the consoles that clients follow.
     await host.close();
-    server.closeAllConnections();
-    server.close();
-    await unlink(socketPath).catch(() => undefined);
+    // Closing removes the socket; what is there later may be another host's.
+    const closed = new Promise((resolve) => server.close(resolve));
+    // Answers that are on their way get a moment.
+    const limit = setTimeout(() => server.closeAllConnections(), ANSWERS_MS);
+    server.closeIdleConnections();
+    await closed;
+    clearTimeout(limit);
   }
 }

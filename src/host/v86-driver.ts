@@ -18,6 +18,11 @@ import type { Driver, Made } from './driver.ts';
 /** v86's own device state is about 2 MiB; with it come video memory and disks inside it. */
 const DEVICES_BYTES = 16 * 2 ** 20;
 
+/** ELF e_machine of a 32-bit x86. */
+const EM_386 = 3;
+
+const SHA256 = /^[0-9a-f]{64}$/i;
+
 /** Makes v86 machines, each in a process of its own. */
 export class V86Driver implements Driver {
   async create(choice: CreateChoice, tmem: TmemService | null): Promise<Made> {
@@ -38,7 +43,19 @@ export class V86Driver implements Driver {
         data: { driver: claims.driver, version: claims.driverVersion, carried: ['v86'] },
       });
     }
-    return this.#make(configOf(claims), tmem);
+    const { architecture, byteOrder } = claims;
+    if (architecture !== EM_386 || byteOrder !== 'little') {
+      throw unfit(`v86 is an x86 of 32 bits, and the image is of a ${byteOrder}-endian machine of type ${architecture}`);
+    }
+    const config = configOf(claims);
+    try {
+      checkConfig(config);
+    } catch (error) {
+      // It is the image that is wrong, not something that somebody typed.
+      if (!(error instanceof TransmigrateError) || error.code !== 'MACHINE_CONFIG') throw error;
+      throw unfit(`The image describes a machine that there can't be: ${error.message}`, error);
+    }
+    return this.#make(config, tmem);
   }
 
   async #make(config: V86Config, tmem: TmemService | null, boot?: BootPlan): Promise<Made> {
@@ -112,7 +129,7 @@ function jsonOf(config: V86Config): JsonObject {
 function configOf({ configuration, memoryBytes, driverVersion }: ImageClaims): V86Config {
   const { videoMemoryBytes, network, serialPorts } = configuration;
   const disks: Partial<Record<DiskName, DiskConfig>> = {};
-  for (const [name, disk] of Object.entries((configuration['disks'] ?? {}) as JsonObject)) {
+  for (const [name, disk] of Object.entries(objectOf(configuration['disks'] ?? {}) ?? { disks: null })) {
     disks[name as DiskName] = claimedDisk(name, disk);
   }
   return {
@@ -126,13 +143,24 @@ function configOf({ configuration, memoryBytes, driverVersion }: ImageClaims): V
 }
 
 function claimedDisk(name: string, claimed: Json): DiskConfig {
-  const { policy, bytes, path, digest } = claimed as JsonObject;
+  const { policy, bytes, path, digest } = objectOf(claimed) ?? {};
   if ((policy === 'in-blob' || policy === 'tmem') && typeof bytes === 'number') return { policy, bytes };
   if (policy === 'external' && typeof path === 'string') return { policy, path };
-  if (policy === 'read-only' && typeof path === 'string' && typeof digest === 'string') {
+  if (policy === 'read-only' && typeof path === 'string' && typeof digest === 'string' && SHA256.test(digest)) {
     return { policy, path, digest: fromHex(digest) };
   }
-  throw new TransmigrateError('IMAGE_UNFIT', `The image describes disk ${name} in a way that is not known here`);
+  throw unfit(`The image describes disk ${name} in a way that is not known here`);
+}
+
+function objectOf(value: Json): JsonObject | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+}
+
+function unfit(what: string, cause?: unknown): TransmigrateError {
+  return new TransmigrateError('IMAGE_UNFIT', what, {
+    path: 'record 0 (ABOUT)',
+    ...(cause !== undefined && { cause }),
+  });
 }
 
 async function bytesOf(path: string): Promise<Uint8Array> {

@@ -9,6 +9,11 @@ export interface ImageClaims {
   readonly driver: string;
   readonly driverVersion: string;
   readonly memoryBytes: number;
+  /** Bytes of a page in the image. */
+  readonly pageBytes: number;
+  /** Byte order, and ELF e_machine. */
+  readonly byteOrder: 'little' | 'big';
+  readonly architecture: number;
   readonly tmem: boolean;
   /** The driver's own configuration, as it was given to it; not checked here. */
   readonly configuration: JsonObject;
@@ -16,6 +21,8 @@ export interface ImageClaims {
 
 /** Most memory of a machine that is believed before a machine with so much was made. */
 const MOST_MEMORY = 4 * 2 ** 30;
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /**
  * Reads from preamble and ABOUT how the machine is to be made. They are claims: what decides is whether the records fit
@@ -44,10 +51,13 @@ export function readClaims(preamble: Preamble, about: JsonObject): ImageClaims {
   const uuid = about['uuid'];
   return {
     name: typeof machineName === 'string' ? machineName : null,
-    uuid: typeof uuid === 'string' ? uuid : null,
+    uuid: typeof uuid === 'string' && UUID.test(uuid) ? uuid.toLowerCase() : null,
     driver: name,
     driverVersion: version,
     memoryBytes: bytes,
+    pageBytes: preamble.pageSize,
+    byteOrder: preamble.byteOrder,
+    architecture: preamble.machine,
     tmem: preamble.domainType === 'emulated-tmem',
     configuration: objectOf(about['configuration']),
   };

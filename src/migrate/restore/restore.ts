@@ -55,6 +55,7 @@ export async function restoreMachine(source: ByteSource, request: RestoreRequest
       if (hidden === undefined) {
         // By now the decoder has accepted version, features and all of the preamble.
         hidden = await request.make(claims!);
+        checkPages(hidden.machine, claims!);
         loaders = loadersFor(hidden, decoder);
       }
       for (const loader of loaders) await loader.load(decoded);
@@ -68,6 +69,12 @@ export async function restoreMachine(source: ByteSource, request: RestoreRequest
     if (hidden !== undefined) await request.discard(hidden);
     throw error;
   }
+}
+
+function checkPages(machine: Machine, { pageBytes }: ImageClaims): void {
+  if (pageBytes === machine.capabilities.pageBytes) return;
+  const what = `The image has pages of ${pageBytes} bytes, and the machine has ${machine.capabilities.pageBytes}`;
+  throw new TransmigrateError('MEMORY_MISMATCH', what, { section: '2' });
 }
 
 function loadersFor({ machine, tmem, mostDeviceBytes }: Hidden, decoder: StreamDecoder): readonly StateLoader[] {

@@ -69,37 +69,41 @@ export interface Saved {
 export async function saveMachine(request: SaveRequest, sink: ByteSink): Promise<Saved> {
   const { machine, running, leavePaused, signal } = request;
   checkSignal(signal);
-  await machine.prepareCapture();
+  // What was stopped for the save goes on, unless it crashed meanwhile: then that is told by the error that comes.
+  const goOn = async (): Promise<void> => machine.resume().catch(() => undefined);
   let pin: TmemPin | null = null;
-  let captured: CaptureReport;
-  let pauseMs: number;
-  let guestTimeNs: bigint;
   try {
+    await machine.prepareCapture();
     const pausedAt = request.now();
+    let captured: CaptureReport;
+    let guestTimeNs: bigint;
     try {
       if (running) await machine.pause();
+      if (machine.status === 'crashed') throw new TransmigrateError('GUEST_CRASHED', 'The guest crashed');
+      checkSignal(signal);
       // Requests in flight are done: memory, devices and tmem are of one moment.
       pin = request.pinTmem();
-      captured = await machine.capture();
       guestTimeNs = request.guestTimeNs();
+      captured = await machine.capture({ resume: running && !leavePaused });
     } catch (error) {
-      if (running) await machine.resume();
+      if (running) await goOn();
       throw error;
     }
-    if (running && !leavePaused) await machine.resume();
-    pauseMs = request.now() - pausedAt;
+    // To the guest it is over when it goes on; the copy of its devices is on its way for a while.
+    const pauseMs = running && !leavePaused ? captured.stoppedMs : request.now() - pausedAt;
     try {
       const pages = await write(request, captured, pin, guestTimeNs, sink);
       const { copyMs, deviceMs } = captured;
       return { ...pages, tmemPages: pin?.pages ?? 0, pauseMs, copyMs, deviceMs };
     } catch (error) {
       // What was to be left paused is only left so when it was saved.
-      if (running && leavePaused) await machine.resume();
+      if (running && leavePaused) await goOn();
       throw error;
     }
   } finally {
     pin?.release();
-    await machine.releaseCapture();
+    // Of a guest that is no more there is nothing to give back.
+    await machine.releaseCapture().catch(() => undefined);
   }
 }
 
@@ -148,16 +152,22 @@ async function write(
 
 /** One step of each section in turn, until all are done: tmem is not postponed until memory is written (L1). */
 async function* inTurns(sections: readonly StateWriter[], writer: StreamWriter): AsyncGenerator<number> {
-  let left = sections.map((section) => section.write(writer));
-  while (left.length > 0) {
-    const going: typeof left = [];
-    for (const steps of left) {
-      const step = await steps.next();
-      if (step.done === true) continue;
-      yield step.value;
-      going.push(steps);
+  const all = sections.map((section) => section.write(writer));
+  try {
+    let left = all;
+    while (left.length > 0) {
+      const going: typeof left = [];
+      for (const steps of left) {
+        const step = await steps.next();
+        if (step.done === true) continue;
+        yield step.value;
+        going.push(steps);
+      }
+      left = going;
     }
-    left = going;
+  } finally {
+    // Sections that were not asked to their end let go of what they hold.
+    for (const steps of all) await steps.return();
   }
 }
 

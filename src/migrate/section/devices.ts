@@ -59,7 +59,7 @@ export class DevicesWriter implements StateWriter {
   }
 }
 
-/** Takes the device blob and compares disks. The blob is put in place by {@link finish}, when all else is there. */
+/** Takes the device blob and compares disks. The blob is handed out by {@link state}, when all else is there. */
 export class DevicesLoader implements StateLoader {
   readonly name = 'devices';
   readonly #machine: Machine;
@@ -67,6 +67,8 @@ export class DevicesLoader implements StateLoader {
   readonly #mostBytes: number;
   #device: Device | undefined;
   #blob = new Uint8Array(0);
+  /** Disks that the image described, by number. */
+  readonly #compared = new Set<number>();
 
   /**
    * @param mostBytes the largest blob that makes sense for this machine: more is refused before it is held.
@@ -86,8 +88,15 @@ export class DevicesLoader implements StateLoader {
   }
 
   complete(): Promise<void> {
-    if (this.#device !== undefined) return Promise.resolve();
-    return Promise.reject(new TransmigrateError('DEVICE_MISSING', 'The image has no device state'));
+    if (this.#device === undefined) {
+      return Promise.reject(new TransmigrateError('DEVICE_MISSING', 'The image has no device state'));
+    }
+    for (const [number, { name }] of this.#machine.disks.entries()) {
+      if (this.#compared.has(number)) continue;
+      const what = `The machine has a disk ${name}, which the image does not describe`;
+      return Promise.reject(new TransmigrateError('DISK_MISMATCH', what, { section: '9.3', data: { disk: number } }));
+    }
+    return Promise.resolve();
   }
 
   /** The whole blob, as the machine takes it. */
@@ -137,7 +146,10 @@ export class DevicesLoader implements StateLoader {
             : record.policy === 'digest' && !equalBytes(disk.digest ?? new Uint8Array(), record.sha256!)
               ? `the content of ${disk.location} is another one`
               : '';
-    if (differs === '') return;
+    if (differs === '') {
+      this.#compared.add(record.disk);
+      return;
+    }
     const what = `Disk ${record.name} of the image (${record.policy}, ${record.bytes} bytes): ${differs}`;
     throw new TransmigrateError('DISK_MISMATCH', what, { offset, section: '9.3', data: { disk: record.disk } });
   }

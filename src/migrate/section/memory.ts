@@ -1,5 +1,5 @@
 import { TransmigrateError } from '../../errors.ts';
-import type { Machine } from '../../machine/machine.ts';
+import type { Machine, PageBatch } from '../../machine/machine.ts';
 import type { DecodedRecord } from '../../stream/decoder.ts';
 import { LIMITS } from '../../stream/limits.ts';
 import type { PageRuns } from '../../stream/records/ram.ts';
@@ -22,7 +22,12 @@ export class MemoryWriter implements StateWriter {
 
   async *write(writer: StreamWriter): AsyncGenerator<number, void> {
     const { pages, pageBytes } = this.#machine.capabilities;
-    const read = (first: number) => this.#machine.readCapture(first, Math.min(STEP_PAGES, pages - first));
+    const read = (first: number): Promise<PageBatch> => {
+      const batch = this.#machine.readCapture(first, Math.min(STEP_PAGES, pages - first));
+      // A failure is met where the pages are written; when nobody comes to that, it is nobody's.
+      batch.catch(() => undefined);
+      return batch;
+    };
     let next = read(0);
     for (let first = 0; first < pages; first += STEP_PAGES) {
       const batch = await next;
