@@ -1,4 +1,4 @@
-import { equalBytes, toHex } from '../../bytes/hex.ts';
+import { allZero, equalBytes, toHex } from '../../bytes/hex.ts';
 import { TransmigrateError } from '../../errors.ts';
 import { DISK_POLICY, type CaptureReport, type DeviceState, type Machine } from '../../machine/machine.ts';
 import type { DecodedRecord } from '../../stream/decoder.ts';
@@ -118,7 +118,8 @@ export class DevicesLoader implements StateLoader {
       const needed = `${capabilities.deviceFormat} ${capabilities.version}`;
       throw refused('DRIVER_VERSION', `Its devices are ${found}, and the machine's are ${needed}`, found, needed);
     }
-    if (!equalBytes(device.fingerprint, capabilities.fingerprint)) {
+    // All zeros: not stated, as in an image that was made of a state of v86's own. Its shape decides.
+    if (!allZero(device.fingerprint) && !equalBytes(device.fingerprint, capabilities.fingerprint)) {
       const what = 'Its devices are configured in another way than the machine that the image describes';
       throw refused('DEVICE_FINGERPRINT', what, toHex(device.fingerprint), toHex(capabilities.fingerprint));
     }
