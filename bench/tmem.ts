@@ -105,7 +105,8 @@ function filled({
   const client = { compress: codec !== undefined, sharing };
   const engine = new TmemEngine({ limitBytes: LIMIT, client, ...(codec !== undefined && { codec }) });
   engine.newPool(CLIENT, flags, new Uint8Array(16));
-  if (log) new TmemLog(engine, CLIENT);
+  const reader = log ? new TmemLog(engine, CLIENT) : undefined;
+  reader?.next(0);
   const handle = new Uint32Array(7);
   const put = timed((step) => {
     handle[0] = Math.floor(step / perObject);

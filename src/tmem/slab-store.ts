@@ -54,7 +54,9 @@ export class SlabStore {
   /** Size class of each span: what finding a chunk needs, without the span itself. */
   readonly #classes: number[] = [];
   readonly #freeSpans: number[] = [];
+  /** Numbers of slabs that can be used again, and those whose spans may still be listed as free. */
   readonly #freeSlabs: number[] = [];
+  readonly #goneSlabs: number[] = [];
   readonly #partial: Span[][] = Array.from({ length: CLASSES + 1 }, () => []);
   #slabCount = 0;
   /** A slab that was empty when this was set last; -1 for none yet. */
@@ -139,11 +141,11 @@ export class SlabStore {
   }
 
   #newSpan(sizeClass: number, slabLimit: number): Span | undefined {
-    let number = this.#freeSpans.pop();
+    let number = this.#freeSpan();
     if (number === undefined && this.#slabCount >= slabLimit) {
       this.#moveTogether();
       if (this.#partial[sizeClass].length > 0) return undefined;
-      number = this.#freeSpans.pop();
+      number = this.#freeSpan();
     }
     number ??= this.#slabCount < slabLimit ? this.#newSlab() : undefined;
     if (number === undefined) return undefined;
@@ -156,6 +158,13 @@ export class SlabStore {
     this.#slabUse[number >> 4]++;
     this.#list(span);
     return span;
+  }
+
+  #freeSpan(): number | undefined {
+    for (;;) {
+      const number = this.#freeSpans.pop();
+      if (number === undefined || this.#slabs[number >> 4] !== undefined) return number;
+    }
   }
 
   #newSlab(): number {
@@ -183,10 +192,14 @@ export class SlabStore {
     this.#slabs[slab] = undefined;
     (buffer as ArrayBuffer).transfer(0);
     this.#slabCount--;
-    this.#freeSlabs.push(slab);
+    this.#goneSlabs.push(slab);
+    // Its spans are still listed as free: they are taken out when that is worth a walk through the list.
+    if (this.#goneSlabs.length * SPANS_OF_SLAB * 2 < this.#freeSpans.length) return;
     let left = 0;
-    for (const number of this.#freeSpans) if (number >> 4 !== slab) this.#freeSpans[left++] = number;
+    for (const number of this.#freeSpans) if (this.#slabs[number >> 4] !== undefined) this.#freeSpans[left++] = number;
     this.#freeSpans.length = left;
+    for (const gone of this.#goneSlabs) this.#freeSlabs.push(gone);
+    this.#goneSlabs.length = 0;
   }
 
   #list(span: Span): void {

