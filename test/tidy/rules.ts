@@ -117,25 +117,9 @@ export const FOREIGN_TO_THE_PROJECT: readonly RegExp[] = [
  */
 export const REQUIREMENTS: Readonly<Record<'built' | 'refused', readonly string[]>> = {
   built: [
-    'S1',
-    'S2',
-    'S3',
-    'S4',
-    'S5',
-    'S6',
-    'S7',
-    'S8',
-    'S9',
-    'S10',
-    'S11',
-    'S13',
-    'S14',
-    'T1',
-    'T2',
-    'T3',
-    'T4',
-    'T5',
-    'T7',
+    ...['S1', 'S2', 'S3', 'S4', 'S5', 'S6', 'S7', 'S8', 'S9', 'S10', 'S11', 'S13', 'S14'],
+    ...['T1', 'T2', 'T3', 'T4', 'T5', 'T6', 'T7'],
+    ...['M1', 'M2', 'M4', 'M5', 'M6'],
   ],
   refused: ['S12'],
 };
