@@ -20,6 +20,7 @@ import {
 import type { Driver } from './driver.ts';
 import { Guest } from './guest.ts';
 import type { HostTmem, TmemSeat } from './host-tmem.ts';
+import type { HostTmemStatistics, TmemAuthoriseChoice, TmemSetChoice } from './tmem-api.ts';
 import { checkSharedDisks, saveGuest, sharedDisks, type ImageSink } from './saving.ts';
 
 export interface HostParts {
@@ -222,6 +223,38 @@ export class Host {
     return { guest: guest.info(), pages, tmemPages, warnings: [...(seat?.warnings() ?? []), ...disks] };
   }
 
+  /** @throws TMEM_DISABLED */
+  tmem(): HostTmemStatistics {
+    const statistics = this.#parts.tmem.statistics();
+    if (statistics === undefined) throw new TransmigrateError('TMEM_DISABLED', 'This host has no tmem');
+    const names = new Map([...this.#guests.values()].map(({ tmemClient, name }) => [tmemClient, name]));
+    const clients = statistics.clients.map((client) => ({ ...client, guest: names.get(client.client) ?? null }));
+    return { ...statistics, clients };
+  }
+
+  /** @returns the names of the guests that it was done for. @throws GUEST_UNKNOWN, TMEM_DISABLED */
+  setTmem({ guest: name, ...settings }: TmemSetChoice): string[] {
+    const guests = (name === undefined ? [...this.#guests.values()] : [this.guest(name)]).filter(hasTmem);
+    const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+    this.#parts.tmem.set(
+      guests.map(({ tmemClient }) => tmemClient),
+      given,
+    );
+    return guests.map((guest) => guest.name);
+  }
+
+  /** @throws GUEST_UNKNOWN, TMEM_DISABLED */
+  authoriseTmem({ guest: name, uuid, authorised }: TmemAuthoriseChoice): boolean {
+    const guest = this.guest(name);
+    if (!hasTmem(guest)) throw new TransmigrateError('TMEM_DISABLED', `${name} has no tmem`);
+    return this.#parts.tmem.authorise(guest.tmemClient, uuid, authorised);
+  }
+
+  /** @returns bytes that were freed. @throws TMEM_DISABLED */
+  flushTmem(bytes: number): number {
+    return this.#parts.tmem.flush(bytes);
+  }
+
   /** Ends all guests, and whatever is being done. */
   async close(): Promise<void> {
     this.#closing.abort();
@@ -314,6 +347,10 @@ export class Host {
 
 function checkOpen(closing: AbortSignal): void {
   if (closing.aborted) throw new TransmigrateError('CANCELLED', 'The host is closing');
+}
+
+function hasTmem(guest: Guest): guest is Guest & { readonly tmemClient: number } {
+  return guest.tmemClient !== null;
 }
 
 /** The name in an image, if it can be one here. */
