@@ -52,7 +52,7 @@ export class Reclaimer {
       need -= CHARGE.page + CHARGE.object + CHARGE.content + chargeOf(pages.get(old, PAGE.form) & FORM.storedMask);
     }
     let fruitless = 0;
-    while (holdings.charged + need > this.limitBytes || pages.full) {
+    while (holdings.charged + holdings.idleBytes + need > this.limitBytes || pages.full) {
       const before = holdings.charged;
       if (!this.evictOne(client.incoming ? undefined : client) || fruitless > TMEM_LIMITS.fruitlessEvictions) {
         if (!this.#giveUpSave()) return false;
