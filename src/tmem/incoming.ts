@@ -244,7 +244,7 @@ export class IncomingTmem {
       former.decode(codec, original, stored, this.#page);
     }
     former.adopt(codec, original, stored);
-    const result = this.#engine.restorePage(this.#client, pool, this.#handle);
+    const result = this.#engine.restorePage(pool, this.#handle);
     if (result !== RESULT.done) {
       throw fault('TMEM_NO_MEMORY', `No room for a page of tmem client ${this.#client.id}.`, {
         client: this.#client.id,
