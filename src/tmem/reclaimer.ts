@@ -69,8 +69,8 @@ export class Reclaimer {
   }
 
   /**
-   * Evicts what is too much after something was stored. A restore asks so, and not before: what is needed at most is more
-   * than what is, and a client that filled another host exactly must fit into this one. @returns whether it does.
+   * Evicts what is too much after something was stored. A restore asks so, and not before: what is needed at most is
+   * more than what is, and a client that filled another host exactly must fit into this one. @returns whether it does.
    */
   settle(): boolean {
     const holdings = this.#holdings;
