@@ -6,7 +6,6 @@ import { after, test } from 'node:test';
 import { changeOf, ROOT, type Candidate } from '../../mutation/candidates.ts';
 import { ran, type Coverage } from '../../mutation/coverage.ts';
 import { Trier } from '../../mutation/pool.ts';
-import type { Measured } from '../../mutation/worker.ts';
 
 const FILE = 'src/stream/record-types.ts';
 const TEST = 'test/unit/stream/record-types.test.ts';
@@ -29,7 +28,7 @@ test('mutants are noticed by the tests that reach them', async () => {
   const reaching = tests.filter(({ covers }) => covers.length > 0).map(({ name }) => name);
   assert.deepEqual(reaching, ['S3: what a type says of itself, at each end of each range (stream 3.3)']);
   const verdictOf = async (what: string, replacement: string): Promise<string> => {
-    const { kind, by } = await trier.try(candidate(what, replacement), steps as Measured[]);
+    const { kind, by } = await trier.try(candidate(what, replacement), steps);
     return `${kind}${by === undefined ? '' : ` by ${by.name.slice(0, 6)}`}`;
   };
   assert.equal(await verdictOf('number <= 0x43', 'number <= 0x44'), 'killed by S3: wh');
