@@ -94,6 +94,68 @@ export const ERRORS = {
     next: 'Use a transmigrate that has the codec, or write the image with another.',
   },
   NOT_INDEXED: { class: 'unsupported', next: 'Read the image in order, or rebuild its index.' },
+  // Starting a guest.
+  BOOT_FILE: {
+    class: 'unsupported',
+    next: 'Give a 32-bit Linux kernel (bzImage or vmlinux) or a multiboot image that states its addresses.',
+  },
+  GUEST_MEMORY: { class: 'refused', next: 'Give the guest more memory, or a smaller kernel or initrd.' },
+  // Machines and their drivers.
+  DRIVER_VERSION: {
+    class: 'unsupported',
+    next: 'Use a transmigrate that carries the version that is named, or one of the versions that are listed.',
+  },
+  DRIVER_FAILED: { class: 'guest', next: 'The machine could not be made: see the cause, and its configuration.' },
+  MACHINE_CONFIG: { class: 'usage', next: 'Change what the message names in the configuration of the machine.' },
+  MACHINE_STATE: { class: 'usage', next: 'Bring the machine into the state that is asked for first.' },
+  DEVICE_FINGERPRINT: {
+    class: 'refused',
+    next: 'Make a machine with the configuration that the image names: same version, memory, devices and disks.',
+  },
+  DEVICE_SHAPE: {
+    class: 'refused',
+    next: 'This device state was not made by a machine with this configuration; take the image from its source again.',
+  },
+  DISK_MISMATCH: { class: 'refused', next: 'Give the disk that the image names, unchanged.' },
+  NOT_GRANTED: { class: 'refused', next: 'Another place may run this machine: settle who owns it, then grant it.' },
+  GUEST_CRASHED: { class: 'guest', next: 'Its memory can still be read and saved as a core; destroy it, or restore.' },
+  GUEST_GONE: {
+    class: 'guest',
+    next: 'The process of this guest is no more: restore the machine from its last image.',
+  },
+  // A machine of an image.
+  IMAGE_UNFIT: { class: 'unsupported', next: 'See with `transmigrate inspect` what the image is.' },
+  MEMORY_MISMATCH: { class: 'refused', next: 'Take the image from its source again: memory is missing, or too much.' },
+  DEVICE_MISSING: { class: 'refused', next: 'Save the machine again: without its devices it cannot go on.' },
+  // Hosts and their guests.
+  HOST_UNREACHABLE: { class: 'transport', next: 'Start one with `transmigrate host run`, or name its --socket.' },
+  HOST_RUNNING: { class: 'refused', next: 'Use that host, or give this one another --socket.' },
+  GUEST_UNKNOWN: { class: 'refused', next: 'See `transmigrate list`.' },
+  GUEST_BUSY: { class: 'refused', next: 'Wait until that is done, and try again.' },
+  NAME_TAKEN: { class: 'refused', next: 'Give it another name.' },
+  IDENTITY_TAKEN: { class: 'refused', next: 'Leave --same-identity away to make a clone, or destroy the other one.' },
+  SHARED_DISK: { class: 'refused', next: 'Save it with --stop or --pause, or pause it first.' },
+  TMEM_DISABLED: { class: 'refused', next: 'Run the host with --tmem SIZE, or the guest without tmem.' },
+  // tmem.
+  TMEM_NO_CLIENT: { class: 'refused', next: 'See `transmigrate tmem list` for the clients there are.' },
+  TMEM_CLIENT_EXISTS: {
+    class: 'refused',
+    next: 'Restore it under another number, or end the client that has this one.',
+  },
+  TMEM_READERS: { class: 'refused', next: 'Wait until another save or migration has ended.' },
+  TMEM_SHARED_POOL: {
+    class: 'refused',
+    next: 'Let the other clients leave the pool first, or have this one leave it: its pages belong to all of them.',
+  },
+  TMEM_POOL_REFUSED: {
+    class: 'refused',
+    next: 'The destination has no place for such a pool: free a slot or a uuid there.',
+  },
+  TMEM_NO_MEMORY: { class: 'refused', next: 'Give tmem more memory, or flush ephemeral pages, and try again.' },
+  TMEM_SAVE_GIVEN_UP: {
+    class: 'refused',
+    next: 'The guest changed more while it was saved than there was memory for: save it paused, or raise the limit.',
+  },
   // The command and its surroundings.
   USAGE: { class: 'usage', next: 'See `transmigrate --help`.' },
   CANCELLED: { class: 'cancelled', next: 'Nothing was changed.' },
@@ -186,6 +248,15 @@ export class TransmigrateError extends Error {
     this.next = details.next ?? ERRORS[code].next;
   }
 
+  /** The same error, with some of its details replaced. */
+  with(changes: ErrorDetails): TransmigrateError {
+    const { offset, path, record, data, section, guestAt, cause, next, file } = this;
+    const kept = { ...defined({ offset, path, record, section, guestAt, cause }), data, next };
+    const error = new TransmigrateError(this.code, this.message, { ...kept, ...changes });
+    error.file = file;
+    return error;
+  }
+
   /** Exit code of the command for this error. */
   get exitCode(): number {
     return EXIT[ERRORS[this.code].class];
@@ -206,6 +277,11 @@ export class TransmigrateError extends Error {
       ...(this.cause !== undefined && { cause: messageOf(this.cause) }),
     };
   }
+}
+
+/** The members that are not undefined. */
+function defined(members: { [K in keyof ErrorDetails]: ErrorDetails[K] | undefined }): ErrorDetails {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 }
 
 function messageOf(value: unknown): string {

@@ -56,6 +56,16 @@ export type { ScopeName, TmemClient, TmemHandle, TmemInvalidate, TmemPages, Tmem
 export type { Index, IndexEntry, IndexRoot } from './stream/records/index-records.ts';
 export type { Origin } from './stream/records/origin.ts';
 
+export { POOL_FLAG, RESULT, TMEM_LIMITS } from './tmem/constants.ts';
+export { TmemEngine, type ClientSettings, type TmemOptions } from './tmem/engine.ts';
+export { DESCRIPTOR_BYTES, OPERATION, TmemHypercall } from './tmem/hypercall.ts';
+export { IncomingTmem, type IncomingPool } from './tmem/incoming.ts';
+export { TmemSnapshot, type ClientImage, type PagesStep, type PoolImage, type ReadOptions } from './tmem/snapshot.ts';
+export { TmemLog, type LogBatch, type LogOptions, type LogStep } from './tmem/log-reader.ts';
+export { replayTmem, TmemReplay, type ReplayDifference, type ReplayReport } from './tmem/replay.ts';
+export { tmemStatistics, type ClientStatistics, type PoolStatistics, type TmemStatistics } from './tmem/statistics.ts';
+export type { PoolCounts } from './tmem/clients.ts';
+
 export type { ByteSource } from './io/source.ts';
 export { openFileSource } from './io/file.ts';
 export { openPipeSource } from './io/pipe.ts';
@@ -68,4 +78,4 @@ export { verifyImage, type Finding, type Verdict, type Verification, type Verify
 export type { StreamCounts } from './image/counts.ts';
 export type { MemoryDigest, TmemDigest } from './image/content-digest.ts';
 export type { PreambleJson, RecordJson } from './image/record-json.ts';
-export type { Work } from './image/read-stream.ts';
+export type { Work } from './io/work.ts';

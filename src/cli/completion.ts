@@ -1,8 +1,19 @@
 import { Argument, Command } from 'commander';
+import { TransmigrateError } from '../errors.ts';
 import type { Context } from './context.ts';
 import { SHELLS, completionScript } from './completion-scripts.ts';
 import type { Shell } from './completion-scripts.ts';
 import { addExamples } from './examples.ts';
+import { nearestOf } from './nearest.ts';
+
+/** @throws TransmigrateError USAGE */
+function shellOf(word: string): Shell {
+  const shell = SHELLS.find((one) => one === word);
+  if (shell !== undefined) return shell;
+  const nearest = nearestOf(word, SHELLS);
+  const what = `there is no completion for '${word}'${nearest === undefined ? '' : `: did you mean ${nearest}?`}`;
+  throw new TransmigrateError('USAGE', what, { next: `The shells are ${SHELLS.join(', ')}.` });
+}
 
 /** `transmigrate completion SHELL`. */
 export function completionCommand(context: Context, program: Command): Command {
@@ -11,7 +22,7 @@ export function completionCommand(context: Context, program: Command): Command {
     .description(
       'Prints the script that makes a shell complete the commands, options and files of transmigrate and tmig.',
     )
-    .addArgument(new Argument('<shell>', 'the shell that is to read it').choices(SHELLS))
+    .addArgument(new Argument('<shell>', 'the shell that is to read it').choices(SHELLS).argParser(shellOf))
     .action(async (shell: Shell) => {
       await context.stdout.write(completionScript(program, shell));
     });

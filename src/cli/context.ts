@@ -1,9 +1,10 @@
 import type { Readable } from 'node:stream';
-import { TransmigrateError } from '../errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TransmigrateError, type ErrorJson } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import { escapeText } from './escape.ts';
 import type { Library } from './library.ts';
-import type { Output } from './output.ts';
+import type { Output, OutputStream } from './output.ts';
 import { Progress, progressMode } from './progress.ts';
 import { COLOURED, PLAIN } from './text/style.ts';
 import type { Layout } from './text/style.ts';
@@ -22,6 +23,8 @@ export interface Context {
   readonly fileExists: (path: string) => boolean;
   /** What the process ends with; a command sets it. */
   exitCode: number;
+  /** Set by a command that ends by itself, and in order, when `signal` is aborted: nobody else reports that then. */
+  endsItself?: boolean;
 }
 
 /** Options that every command takes. */
@@ -45,20 +48,26 @@ export function wantsColour(context: Context, option: boolean, output: Output = 
 
 /** How to lay out a report on standard output: a pipe or file gets lines of any length and no colours. */
 export function layoutOf(context: Context, options: GlobalOptions): Layout {
-  const { isTTY, columns } = context.stdout.stream;
+  const { stream } = context.stdout;
   return {
     style: wantsColour(context, options.color) ? COLOURED : PLAIN,
-    width: isTTY === true ? Math.max(columns ?? DEFAULT_COLUMNS, NARROWEST) : Infinity,
+    width: stream.isTTY === true ? Math.max(columnsOf(stream), NARROWEST) : Infinity,
   };
+}
+
+/** Columns of a terminal; one that does not know its size says 0. */
+export function columnsOf({ columns }: OutputStream): number {
+  return columns === undefined || columns <= 0 ? DEFAULT_COLUMNS : columns;
 }
 
 /** Progress on standard error for work that is called `label`. */
 export function startProgress(context: Context, options: GlobalOptions, label: string): Progress {
-  const { stderr, now, signal } = context;
+  const { stderr, env, now, signal } = context;
   const progress = new Progress({
-    mode: progressMode(stderr.stream.isTTY === true, options),
+    // A dumb terminal can't take back what it shows.
+    mode: progressMode(stderr.stream.isTTY === true && env.TERM !== 'dumb', options),
     write: (text) => void stderr.stream.write(text),
-    columns: () => stderr.stream.columns ?? DEFAULT_COLUMNS,
+    columns: () => columnsOf(stderr.stream),
     now,
     label: escapeText(label),
   });
@@ -67,11 +76,32 @@ export function startProgress(context: Context, options: GlobalOptions, label: s
   return progress;
 }
 
+/** How long the end of a pipe is given to turn out to be that of a Ctrl-C. */
+const CTRL_C_MS = 50;
+
+/**
+ * To be called before a result is shown. Ctrl-C ends all programs of a pipeline: the end of the pipe may be seen before
+ * the signal, and would be reported as a cut image.
+ * @throws TransmigrateError CANCELLED
+ */
+export async function unlessCancelled(
+  context: Context,
+  source: ByteSource | undefined,
+  error: Pick<ErrorJson, 'code'> | null | undefined,
+): Promise<void> {
+  if (source?.size === null && error?.code === 'TRUNCATED') await sleep(CTRL_C_MS);
+  if (context.signal.aborted) throw new TransmigrateError('CANCELLED', 'cancelled');
+}
+
 /**
  * Opens a file, or standard input for `-` and when there is no name.
  * @throws TransmigrateError USAGE when that would be a terminal, and what opening throws.
  */
 export async function openSource(context: Context, file: string | undefined): Promise<ByteSource> {
+  if (file === '') {
+    const next = 'Name an image. In a script, the variable that should hold its name may be empty.';
+    throw new TransmigrateError('USAGE', 'the name of the FILE is empty', { next });
+  }
   if (file !== undefined && file !== STDIN) return context.library.openFileSource(file);
   if (context.stdin.isTTY === true) {
     const what = file === undefined ? 'no FILE was given' : 'standard input is a terminal';

@@ -20,7 +20,8 @@ export function exitCodeOf(error: Pick<ErrorJson, 'code'>): number {
 export async function reportFailure(context: Context, thrown: unknown, asJson: boolean): Promise<void> {
   const failure = asFailure(thrown);
   context.exitCode = failure.exitCode;
-  if (asJson) {
+  // A second document in the middle of the first would make both unreadable.
+  if (asJson && !context.stdout.begun) {
     await context.stdout.writeJson({ ok: false, error: failure.toJSON() });
   } else {
     await context.stderr.writeLines(failureLines(failure));
@@ -29,9 +30,10 @@ export async function reportFailure(context: Context, thrown: unknown, asJson: b
   if (debug !== '' && debug !== '0') await context.stderr.writeLines(stackLines(failure));
 }
 
-/** `transmigrate: WHAT (CODE at ...)`, and what to do next. */
+/** `transmigrate: WHAT (CODE at ...)`, and what to do next. Who cancels knows what to do: that is one line. */
 export function failureLines(failure: TransmigrateError): string[] {
   const json = failure.toJSON();
+  if (failure.code === 'CANCELLED') return ['transmigrate: cancelled (CANCELLED). Nothing was changed.'];
   const debug = failure.code === 'INTERNAL' ? ' With TRANSMIGRATE_DEBUG=1 it says where it happened.' : '';
   return [`transmigrate: ${problemText(json)}`, escapeText(failure.next) + debug];
 }

@@ -2,9 +2,10 @@ import type { Command } from 'commander';
 import { STDIN } from './context.ts';
 
 /**
- * Puts in the word `inspect` where it was left out: before a file, `-`, or nothing but options. A word that is
- * neither a command nor a file stays, and commander names the nearest command; one that looks like a path is taken
- * for a file, so that it is said that there is no such file.
+ * Puts the word of the command first. Where it was left out, before a file, `-`, or nothing but options, it is
+ * `inspect`; where it stands behind options it is moved, so that `--json verify FILE` is no riddle. A word that is
+ * neither a command nor a file is left alone, for commander to name the nearest command; one that looks like a path
+ * is taken for a file, so that it is said that there is no such file.
  */
 export function withCommandWord(
   argv: readonly string[],
@@ -16,20 +17,32 @@ export function withCommandWord(
     const asksForHelp = argv.some((arg) => ['-h', '--help', '-V', '--version'].includes(arg));
     return asksForHelp ? argv : ['inspect', ...argv];
   }
-  if (!word.afterDashes && (word.text === 'help' || program.commands.some((one) => one.name() === word.text)))
-    return argv;
-  const isFile = word.afterDashes || word.text === STDIN || /[./\\]/.test(word.text) || fileExists(word.text);
-  return isFile ? ['inspect', ...argv] : argv;
+  const isCommand = (text: string) => program.commands.some((one) => one.name() === text);
+  const topic = argv[word.at + 1];
+  // Of a word that there is no help for, commander would print the help of everything.
+  if (word.text === 'help' && !word.afterDashes && topic !== undefined && !topic.startsWith('-') && !isCommand(topic))
+    return [topic];
+  if (!word.afterDashes && (word.text === 'help' || isCommand(word.text)))
+    return [word.text, ...argv.slice(0, word.at), ...argv.slice(word.at + 1)];
+  const isFile =
+    word.afterDashes || word.text === STDIN || word.text === '' || /[./\\]/.test(word.text) || fileExists(word.text);
+  return isFile ? ['inspect', ...argv] : [word.text];
 }
 
-function firstWord(argv: readonly string[], program: Command): { text: string; afterDashes: boolean } | undefined {
+interface Word {
+  readonly text: string;
+  readonly at: number;
+  readonly afterDashes: boolean;
+}
+
+function firstWord(argv: readonly string[], program: Command): Word | undefined {
   for (let i = 0; i < argv.length; i++) {
     const arg = argv[i] ?? '';
     if (arg === '--') {
       const next = argv[i + 1];
-      return next === undefined ? undefined : { text: next, afterDashes: true };
+      return next === undefined ? undefined : { text: next, at: i + 1, afterDashes: true };
     }
-    if (arg === STDIN || !arg.startsWith('-')) return { text: arg, afterDashes: false };
+    if (arg === STDIN || !arg.startsWith('-')) return { text: arg, at: i, afterDashes: false };
     // The value of an option is not the word that is looked for.
     if (program.options.some((option) => option.required && (option.short === arg || option.long === arg))) i += 1;
   }

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import type { Context, GlobalOptions } from './context.ts';
-import { layoutOf, openSource, startProgress } from './context.ts';
+import { layoutOf, openSource, startProgress, unlessCancelled } from './context.ts';
 import { addExamples } from './examples.ts';
 import { exitCodeOf } from './failure.ts';
 import { EXIT } from '../errors.ts';
@@ -22,7 +22,7 @@ export function inspectCommand(context: Context): Command {
         'The word "inspect" can be left out when a FILE is given.',
     )
     .argument('[file]', 'the image; "-" or none: standard input')
-    .option('--records', 'show every record, one line each')
+    .option('--records', 'list every record, with its offset and section')
     .option('--json', 'print one JSON object')
     .action(async (file: string | undefined, _options: unknown, self: Command) => {
       await inspect(context, file, self.optsWithGlobals<InspectOptions>());
@@ -45,6 +45,7 @@ async function inspect(context: Context, file: string | undefined, options: Insp
       signal: context.signal,
     });
     progress.finish();
+    await unlessCancelled(context, source, inspection.error);
     context.exitCode = inspection.error === null ? EXIT.ok : exitCodeOf(inspection.error);
     if (options.json === true) await context.stdout.writeJson(inspection);
     else await context.stdout.writeLines(inspectionLines(inspection, layoutOf(context, options)));

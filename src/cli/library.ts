@@ -1,3 +1,6 @@
+import type { HostClient } from '../host/client.ts';
+import type { DemoStep } from '../host/demo.ts';
+import type { runHost } from '../host/run.ts';
 import type { openFileSource } from '../io/file.ts';
 import type { openPipeSource } from '../io/pipe.ts';
 import type { ByteSource } from '../io/source.ts';
@@ -12,6 +15,9 @@ export interface Library {
   readonly spool: typeof spool;
   readonly inspectImage: typeof inspectImage;
   readonly verifyImage: typeof verifyImage;
+  readonly connectHost: (socketPath: string) => Promise<HostClient>;
+  readonly runHost: typeof runHost;
+  readonly demonstrate: (signal: AbortSignal) => Promise<AsyncIterable<DemoStep>>;
 }
 
 /** The library itself. Each part is loaded when it is called, so that `--help` and completions do not wait for it. */
@@ -21,4 +27,7 @@ export const library: Library = {
   spool: async (...args) => (await import('../io/spool.ts')).spool(...args),
   inspectImage: async (...args) => (await import('../image/inspect.ts')).inspectImage(...args),
   verifyImage: async (...args) => (await import('../image/verify.ts')).verifyImage(...args),
+  connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
+  runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),
+  demonstrate: async (signal) => (await import('../host/demo.ts')).demonstrate(signal),
 };

@@ -6,13 +6,19 @@ import { Output } from './output.ts';
 import { run } from './run.ts';
 
 const cancel = new AbortController();
-// Only once: a second Ctrl-C ends the process whatever it does.
-process.once('SIGINT', () => cancel.abort());
+const signals = ['SIGINT', 'SIGTERM'] as const;
+
+function onSignal(): void {
+  // Only once: a second signal ends the process whatever it does.
+  for (const signal of signals) process.removeListener(signal, onSignal);
+  cancel.abort();
+}
+for (const signal of signals) process.on(signal, onSignal);
 
 process.exitCode = await run(process.argv.slice(2), {
   stdin: process.stdin,
-  stdout: new Output(process.stdout),
-  stderr: new Output(process.stderr),
+  stdout: new Output(process.stdout, 'standard output'),
+  stderr: new Output(process.stderr, 'standard error'),
   env: process.env,
   now: () => performance.now(),
   signal: cancel.signal,

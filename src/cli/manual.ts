@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import type { Option } from 'commander';
-import { EXIT } from '../errors.ts';
+import { ERRORS, EXIT } from '../errors.ts';
 import type { Context } from './context.ts';
 import { examplesOf } from './examples.ts';
+import { packageVersion } from './version.ts';
 
 /** `transmigrate manual`: hidden, since `man transmigrate` is what people look for; it makes that page. */
 export function manualCommand(context: Context, program: Command): Command {
@@ -13,7 +14,7 @@ export function manualCommand(context: Context, program: Command): Command {
 
 const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'Nothing is wrong.',
-  failed: 'It failed for a reason of its own, or a defect of transmigrate.',
+  failed: 'Something else failed: mostly a defect of transmigrate.',
   usage: 'The command line is wrong.',
   format: 'The image is damaged, or was written against the specification.',
   unsupported: 'The image is of a format, version or feature that this transmigrate does not have.',
@@ -21,20 +22,29 @@ const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   transport: 'The connection failed.',
   guest: 'The guest failed.',
   store: 'A file cannot be read or written.',
-  ownershipUnknown: 'It is not known which side has the machine: "settle" decides.',
-  cancelled: 'Cancelled by Ctrl-C.',
+  ownershipUnknown: 'It is not known which side has the machine.',
+  cancelled: 'Cancelled by Ctrl-C or SIGTERM. A second one ends it at once.',
 };
+
+/** The meanings of the exit codes that this version has an error for. */
+function exitLines(): string[] {
+  const classes: ReadonlySet<string> = new Set(['ok', ...Object.values(ERRORS).map((entry) => entry.class)]);
+  const names = (Object.keys(EXIT) as (keyof typeof EXIT)[]).filter((name) => classes.has(name));
+  return names.flatMap((name) => tagged(String(EXIT[name]), EXIT_MEANINGS[name]));
+}
 
 const ENVIRONMENT: readonly (readonly [name: string, what: string])[] = [
   ['NO_COLOR', 'When set to anything, output has no colours.'],
   ['TERM', 'With "dumb", output has no colours.'],
+  ['TMPDIR', 'Where "verify --digest" puts a pipe aside, as large as it is; nothing of it stays behind.'],
+  ['TRANSMIGRATE_SOCKET', 'Where a host listens, and where commands look for one, when --socket does not say it.'],
   ['TRANSMIGRATE_DEBUG', 'When set to anything but 0, an error also prints where in the program it happened.'],
 ];
 
 const DESCRIPTION = [
-  'transmigrate saves, restores and live-migrates virtual machines over one documented stream, with ' +
-    'transcendent memory ' +
-    '(tmem) as first-class state. tmig is a shorter name of the same command.',
+  'transmigrate runs virtual machines on a host, a process that belongs to you, saves them into images and makes ' +
+    'machines of images again, their transcendent memory (tmem) too. Images are written in the Transmigrate stream ' +
+    '(tmig); it shows what is in one, and says whether it will restore. tmig is a shorter name of the same command.',
   'A FILE without a command is inspected. "-" stands for standard input.',
   'Text out of an image is shown with control characters, bidirectional controls and everything ' +
     'invisible spelled out, so ' +
@@ -50,9 +60,9 @@ export function manualPage(program: Command): string {
   const commands = program.createHelp().visibleCommands(program);
   const lines = [
     '.\\" Made from the command line definitions: do not edit.',
-    '.TH TRANSMIGRATE 1 "" "Transmigrate" "User Commands"',
+    `.TH TRANSMIGRATE 1 "" "transmigrate ${packageVersion()}" "User Commands"`,
     '.SH NAME',
-    'transmigrate, tmig \\- save, restore and live\\-migrate virtual machines',
+    'transmigrate, tmig \\- save, restore, inspect and verify virtual machines',
     '.SH SYNOPSIS',
     '.B transmigrate',
     '.RI [ options ] " FILE"',
@@ -65,30 +75,35 @@ export function manualPage(program: Command): string {
     'These can be given with every command.',
     ...program.createHelp().visibleOptions(program).flatMap(optionLines),
     '.SH COMMANDS',
-    ...commands.filter((command) => command.name() !== 'help').flatMap(commandLines),
+    ...commands.filter((command) => command.name() !== 'help').flatMap((command) => commandLines(command)),
     '.SH EXIT STATUS',
-    ...Object.entries(EXIT_MEANINGS).flatMap(([name, what]) => tagged(String(EXIT[name as keyof typeof EXIT]), what)),
+    ...exitLines(),
     '.SH ENVIRONMENT',
     ...ENVIRONMENT.flatMap(([name, what]) => tagged(name, what)),
     '.SH EXAMPLES',
     ...exampleLines(program),
     '.SH SEE ALSO',
-    '.BR qemu (1),',
+    '.BR file (1),',
     '.BR virsh (1),',
     '.BR xl (1)',
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function commandLines(command: Command): string[] {
+/** A command, or, of one that only gathers others, those. @param before the words before its name. */
+function commandLines(command: Command, before = 'transmigrate'): string[] {
+  if (command.commands.length > 0) {
+    const within = `${before} ${command.name()}`;
+    return command.commands.flatMap((one) => (one.name() === 'help' ? [] : commandLines(one, within)));
+  }
   const usage = command.registeredArguments.map((argument) => {
     const name = argument.name().toUpperCase() + (argument.variadic ? '...' : '');
     return argument.required ? name : `[${name}]`;
   });
-  const synopsis = ['transmigrate', command.name(), '[options]', ...usage].join(' ');
+  const synopsis = [before, command.name(), '[options]', ...usage].join(' ');
   return [
     `.SS ${roff(synopsis)}`,
-    ...fill(command.description()),
+    ...fill(command.description() || capitalized(command.summary())),
     ...command.registeredArguments.flatMap((argument) => {
       const choices = argument.argChoices === undefined ? '' : `: ${argument.argChoices.join(', ')}`;
       return tagged(argument.name().toUpperCase(), `${argument.description}${choices}`, '.I');
@@ -96,6 +111,10 @@ function commandLines(command: Command): string[] {
     ...command.options.filter((option) => !option.hidden).flatMap(optionLines),
     ...(examplesOf(command).length === 0 ? [] : ['.PP', 'Examples:', '.PP', ...exampleLines(command)]),
   ];
+}
+
+function capitalized(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
 
 function optionLines(option: Option): string[] {

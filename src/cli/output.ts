@@ -14,14 +14,23 @@ const CHUNK = 1 << 16;
  */
 export class Output {
   readonly stream: OutputStream;
+  readonly #name: string;
   #gone = false;
+  #begun = false;
 
-  constructor(stream: OutputStream) {
+  /** @param name for messages. */
+  constructor(stream: OutputStream, name = 'the output') {
     this.stream = stream;
+    this.#name = name;
     // Without a listener the error of a closed pipe would end the process; `write` gets it too.
     stream.on('error', () => {
       this.#gone = true;
     });
+  }
+
+  /** Whether anything was written: a JSON document that was begun can't be followed by another. */
+  get begun(): boolean {
+    return this.#begun;
   }
 
   /**
@@ -30,15 +39,36 @@ export class Output {
    */
   async write(text: string): Promise<void> {
     if (this.#gone || text === '') return;
+    this.#begun = true;
     await new Promise<void>((resolve, reject) => {
       this.stream.write(text, (error) => {
         if (error === null || error === undefined || isClosedPipe(error)) {
           resolve();
           return;
         }
-        reject(
-          new TransmigrateError('WRITE_FAILED', `the output cannot be written: ${error.message}`, { cause: error }),
-        );
+        reject(this.#failed(error));
+      });
+    });
+  }
+
+  #failed(cause: Error): TransmigrateError {
+    const reason = 'code' in cause && cause.code === 'ENOSPC' ? 'the disk is full' : cause.message;
+    return new TransmigrateError('WRITE_FAILED', `Can't write ${this.#name}: ${reason}`, {
+      cause,
+      next: 'What was written of it so far is not whole: make room, and run the command again.',
+      data: { reason },
+    });
+  }
+
+  /** Writes bytes as they are. @throws TransmigrateError WRITE_FAILED, also when the reader has gone. */
+  async writeBytes(bytes: Uint8Array): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.stream.write(bytes, (error) => {
+        if (error === null || error === undefined) resolve();
+        else
+          reject(
+            new TransmigrateError('WRITE_FAILED', `the output cannot be written: ${error.message}`, { cause: error }),
+          );
       });
     });
   }

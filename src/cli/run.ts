@@ -4,7 +4,7 @@ import { EXIT, TransmigrateError } from '../errors.ts';
 import type { Context } from './context.ts';
 import { reportFailure } from './failure.ts';
 import { withCommandWord } from './first-word.ts';
-import { buildProgram } from './program.ts';
+import { allCommands, buildProgram } from './program.ts';
 
 /**
  * Runs one command line to its end.
@@ -13,11 +13,11 @@ import { buildProgram } from './program.ts';
  */
 export async function run(argv: readonly string[], context: Context): Promise<number> {
   const program = buildProgram(context);
-  for (const command of [program, ...program.commands]) command.exitOverride((error) => leave(command, error));
+  for (const command of allCommands(program)) command.exitOverride((error) => leave(command, error));
   try {
     if (argv.length === 0 && context.stdin.isTTY === true) program.help({ error: true });
     const words = withCommandWord(argv, program, context.fileExists);
-    await Promise.race([program.parseAsync(words, { from: 'user' }), whenCancelled(context.signal)]);
+    await Promise.race([program.parseAsync(words, { from: 'user' }), whenCancelled(context)]);
   } catch (thrown) {
     if (thrown instanceof CommanderError) {
       context.exitCode = thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
@@ -49,9 +49,12 @@ function asksForJson(argv: readonly string[]): boolean {
 }
 
 /** Rejects when Ctrl-C is pressed, also while the library waits for a pipe that says nothing. */
-function whenCancelled(signal: AbortSignal): Promise<never> {
+function whenCancelled(context: Context): Promise<never> {
+  const { signal } = context;
   return new Promise((_resolve, reject) => {
-    const cancel = () => reject(new TransmigrateError('CANCELLED', 'cancelled'));
+    const cancel = () => {
+      if (context.endsItself !== true) reject(new TransmigrateError('CANCELLED', 'cancelled'));
+    };
     if (signal.aborted) cancel();
     else signal.addEventListener('abort', cancel, { once: true });
   });

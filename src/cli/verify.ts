@@ -1,7 +1,7 @@
 import type { Verification } from '../image/verify.ts';
 import { Command } from 'commander';
 import type { Context, GlobalOptions } from './context.ts';
-import { STDIN, layoutOf, openSource, startProgress } from './context.ts';
+import { STDIN, layoutOf, openSource, startProgress, unlessCancelled } from './context.ts';
 import { addExamples } from './examples.ts';
 import { EXIT, ERRORS, TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
@@ -50,9 +50,9 @@ async function verify(context: Context, files: readonly string[], options: Verif
   try {
     for (const file of files) {
       const source = await openSource(context, file);
+      const at = sources.push(source) - 1;
       // A digest reads an image twice, which a pipe does not allow: it is put aside in a temporary file.
-      const again = options.digest === true && source.random === null;
-      sources.push(again ? await context.library.spool(source, undefined, context.signal) : source);
+      if (options.digest === true && source.random === null) sources[at] = await context.library.spool(source);
     }
     const verification = await context.library.verifyImage(sources, {
       digest: options.digest === true,
@@ -60,6 +60,8 @@ async function verify(context: Context, files: readonly string[], options: Verif
       signal: context.signal,
     });
     progress.finish();
+    const ended = sources.find(({ size }) => size === null);
+    await unlessCancelled(context, ended, verification.errors[0]);
     context.exitCode = verdictExitCode(verification, options.strict === true);
     const ok = context.exitCode === EXIT.ok;
     if (options.json === true) {

@@ -1,9 +1,13 @@
 import { TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
-import { decodersFor, readStream, type Work } from './read-stream.ts';
+import { watchedPieces, type Work } from '../io/work.ts';
+import { decodePieces } from '../stream/decode-pieces.ts';
+import { withLookalike } from './lookalike.ts';
+import { decodersFor } from './read-channels.ts';
 import { recordJson, type RecordJson } from './record-json.ts';
 import { scanIndexed } from './scan-indexed.ts';
 import { Summary, type Inspection } from './summary.ts';
+import { WatchedSource } from './watched-source.ts';
 
 export interface InspectOptions extends Work {
   /** List every record: then all of the image is read. */
@@ -24,10 +28,11 @@ export async function inspectImage(source: ByteSource, options: InspectOptions =
 }
 
 async function readAll(source: ByteSource, summary: Summary, options: InspectOptions): Promise<Inspection> {
-  const [decoder] = decodersFor([source], { knows: 'all' });
+  const watched = new WatchedSource(source);
+  const [decoder] = decodersFor([watched], { knows: 'all' });
   const records: RecordJson[] = [];
   try {
-    for await (const decoded of readStream(source, decoder, options)) {
+    for await (const decoded of decodePieces(watchedPieces(watched, options), decoder)) {
       summary.preamble = decoder.preamble!;
       summary.add(decoded);
       if (options.records === true) records.push(recordJson(decoded, decoder.scratch));
@@ -35,7 +40,7 @@ async function readAll(source: ByteSource, summary: Summary, options: InspectOpt
   } catch (error) {
     if (!(error instanceof TransmigrateError) || error.code === 'READ_FAILED' || error.code === 'CANCELLED')
       throw error;
-    summary.error = error;
+    summary.error = withLookalike(error, watched.head);
   }
   // Even of an image without a whole record the preamble may be known.
   if (decoder.preamble !== undefined) summary.preamble = decoder.preamble;

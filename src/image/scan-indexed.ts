@@ -9,7 +9,7 @@ import type { End } from '../stream/records/control.ts';
 import { decodeFooter, FOOTER_BYTES, type Footer, type IndexEntry } from '../stream/records/index-records.ts';
 import { decodeBody, type BodyContext, type StreamRecord } from '../stream/records/record.ts';
 import { TMEM_ENTRY_BYTES, type TmemPool } from '../stream/records/tmem.ts';
-import type { Work } from './read-stream.ts';
+import type { Work } from '../io/work.ts';
 import type { Summary } from './summary.ts';
 
 const SEAL_BODY = 48;
@@ -75,12 +75,12 @@ class IndexedScan {
     if (about.kind !== 'ABOUT' || end.kind !== 'END' || root.kind !== 'INDEX_ROOT') return false;
     if (!equalBytes(end.chains[0].subarray(0, 16), this.#footer.chainStart)) return false;
     this.#summary.add({ record: about });
-    for (const [i, segment] of root.segments.entries()) {
+    for (const segment of root.segments) {
       if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'Reading was cancelled');
       const index = await this.#record(segment.offset);
       if (index.kind !== 'INDEX') return false;
       for (const entry of index.entries) await this.#entry(entry);
-      work.onProgress?.(i + 1, root.segments.length);
+      work.onProgress?.(segment.offset, this.#footer.length);
     }
     await this.#totals(end);
     this.#summary.complete = true;

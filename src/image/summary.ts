@@ -233,7 +233,7 @@ export class Summary {
     const hasTmem = this.#client !== undefined || this.#pools.size > 0;
     return {
       ok: this.error === undefined,
-      format: 'tmig',
+      format: this.error?.code === 'NOT_AN_IMAGE' ? 'unknown' : 'tmig',
       file: { name: this.#source.name, bytes: this.#source.size },
       preamble: this.preamble === undefined ? null : preambleJson(this.preamble),
       about: this.#about,

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../bytes/bounded-json.ts';
-import { TransmigrateError, type ErrorJson, type RecordPlace } from '../errors.ts';
+import { ERRORS, TransmigrateError, type ErrorJson, type RecordPlace } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import { isIndexed, type Preamble } from '../stream/preamble.ts';
 import type { StreamDecoder } from '../stream/decoder.ts';
@@ -7,9 +7,12 @@ import { count, newCounts, type StreamCounts } from './counts.ts';
 import { ContentDigest, needsRandomAccess, type MemoryDigest, type TmemDigest } from './content-digest.ts';
 import { ContentCheck } from './content-check.ts';
 import { IndexCheck } from './index-check.ts';
-import { decodersFor, readChannels, type Work } from './read-stream.ts';
+import type { Work } from '../io/work.ts';
+import { withLookalike } from './lookalike.ts';
+import { decodersFor, readChannels } from './read-channels.ts';
 import { preambleJson, recordName, type PreambleJson } from './record-json.ts';
 import { RecordStore } from '../stream/record-store.ts';
+import { WatchedSource } from './watched-source.ts';
 
 /** sound: it restores; findings: it restores, but something is wrong; broken: it will not restore. */
 export type Verdict = 'sound' | 'findings' | 'broken';
@@ -30,7 +33,7 @@ export interface Verification {
   about: JsonObject | null;
   counts: StreamCounts;
   bytes: number;
-  /** The last whole checkpoint: to there a cut image is a machine. */
+  /** The last whole checkpoint: to there a cut image is a machine. The offset is that of the first channel given. */
   checkpoint: { number: number; offset: number } | null;
   memory?: MemoryDigest | null;
   tmem?: TmemDigest | null;
@@ -50,13 +53,15 @@ export interface VerifyOptions extends Work {
 
 /**
  * Reads all of an image and says whether it is sound. Whatever is wrong with the image is in the result; what is
- * thrown is about reading it (READ_FAILED, CANCELLED).
+ * thrown is about reading it (READ_FAILED, CANCELLED; of a spooled pipe also WRITE_FAILED).
  * @param sources the channels of one stream, in any order: mostly one. They stay open.
  */
 export async function verifyImage(sources: readonly ByteSource[], options: VerifyOptions = {}): Promise<Verification> {
   if (options.digest === true) {
     for (const source of sources) if (source.random === null) throw needsRandomAccess(source.name);
   }
+  const progress = new VerifyProgress(sources, options);
+  const watched = sources.map((source) => new WatchedSource(source, progress.add));
   const decoders = decodersFor(sources, { knows: 'all', ...(options.container === true && { container: true }) });
   const result: Verification = {
     ok: false,
@@ -75,30 +80,45 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
   const index = new IndexCheck();
   const needed = new Set<string>();
   let last: { sequence: number; name: string } | null = null;
+  let checkpointAt = 0;
   try {
-    for await (const decoded of readChannels(sources, decoders, options)) {
+    for await (const decoded of readChannels(watched, decoders, { signal: options.signal })) {
       const { header, record, source, applies } = decoded;
       last = { sequence: header.sequence, name: recordName(header.type, record) };
-      count(result.counts, record.kind);
       if (record.kind === 'LOCAL' && !record.optional) needed.add(record.dictionary.name);
+      // Where channels meet, each has the record, but the round or checkpoint is one.
+      count(result.counts, applies ? record.kind : 'MEETING');
       if (record.kind === 'ABOUT') result.about ??= record.about;
-      if (record.kind === 'CHECKPOINT' && applies) result.checkpoint = { number: record.number, offset: header.offset };
+      if (record.kind === 'CHECKPOINT') {
+        if (source === 0) checkpointAt = header.offset;
+        if (applies) result.checkpoint = { number: record.number, offset: checkpointAt };
+      }
+      // Only one channel alone can have an index (stream 14.4).
       if (isIndexed(decoders[source].preamble!)) index.add(decoded);
       content.check(decoded);
       if (applies) digest?.add(decoded, source);
     }
-    if (digest !== undefined) await addDigests(result, digest, sources, decoders);
-  } catch (error) {
-    if (!(error instanceof TransmigrateError) || isAboutReading(error)) throw error;
+    if (digest !== undefined) await addDigests(result, digest, watched, decoders);
+  } catch (thrown) {
+    if (!(thrown instanceof TransmigrateError) || isAboutReading(thrown)) throw thrown;
+    const source = watched.find(({ name }) => name === thrown.file) ?? watched[0];
+    const error = withLookalike(thrown, source.head);
+    if (error.code === 'NOT_AN_IMAGE') result.format = 'unknown';
     result.errors.push(finding(error, recordAt(error, decoders, last)));
   }
   result.bytes = decoders.reduce((sum, decoder) => sum + decoder.offset, 0);
   const preamble = decoders[0]?.preamble;
   result.preamble = preamble === undefined ? null : preambleJson(preamble);
-  if (result.errors.length === 0) result.warnings.push(...warningsOf(decoders, index));
-  if (result.errors.length === 0 && options.knows !== 'all') {
-    for (const name of needed)
-      if (options.knows?.has(name) !== true) result.warnings.push(finding(notKnown(name), null));
+  if (result.errors.length === 0) {
+    result.warnings.push(...index.warnings().map((warning) => finding(warning, recordOfPath(warning))));
+    for (const [i, decoder] of decoders.entries()) {
+      if (decoder.trailing > 0)
+        result.warnings.push(trailingData(decoder, sources.length > 1 ? sources[i].name : undefined));
+    }
+    const { knows } = options;
+    for (const name of needed) {
+      if (knows !== 'all' && knows?.has(name) !== true) result.warnings.push(finding(notKnown(name), null));
+    }
   }
   if (digest !== undefined && result.errors.length > 0) Object.assign(result, { memory: null, tmem: null });
   result.verdict = result.errors.length > 0 ? 'broken' : result.warnings.length > 0 ? 'findings' : 'sound';
@@ -106,9 +126,32 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
   return result;
 }
 
-/** Failures that say nothing of the image. */
+/** How far a verification is: all sources together; a digest reads their data a second time. */
+class VerifyProgress {
+  readonly #options: VerifyOptions;
+  readonly #total: number | null;
+  #done = 0;
+
+  constructor(sources: readonly ByteSource[], options: VerifyOptions) {
+    this.#options = options;
+    const sum = sources.reduce<number | null>(
+      (total, { size }) => (total === null || size === null ? null : total + size),
+      0,
+    );
+    this.#total = sum === null || options.digest !== true ? sum : 2 * sum;
+  }
+
+  readonly add = (bytes: number): void => {
+    this.#done += bytes;
+    if (this.#options.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'Verifying was cancelled');
+    this.#options.onProgress?.(this.#done, this.#total);
+  };
+}
+
+/** Failures that say nothing of the image: it can't be read or put aside, or nobody wants it any more. */
 function isAboutReading(error: TransmigrateError): boolean {
-  return error.code === 'READ_FAILED' || error.code === 'CANCELLED';
+  const kind = ERRORS[error.code].class;
+  return kind === 'store' || kind === 'cancelled';
 }
 
 async function addDigests(
@@ -123,20 +166,18 @@ async function addDigests(
   result.tmem = await digest.tmem(stores);
 }
 
-function warningsOf(decoders: readonly StreamDecoder[], index: IndexCheck): Finding[] {
-  const warnings = index.warnings().map((warning) => finding(warning, recordOfPath(warning)));
-  for (const decoder of decoders) {
-    if (decoder.trailing === 0) continue;
-    const what = `${decoder.trailing} bytes stand after the end of the image in its container`;
-    const details = {
-      offset: decoder.offset,
-      path: 'end of stream',
-      section: '13.4',
-      data: { bytes: decoder.trailing },
-    };
-    warnings.push(finding(new TransmigrateError('TRAILING_DATA', what, details), null));
-  }
-  return warnings;
+function trailingData(decoder: StreamDecoder, file: string | undefined): Finding {
+  const what = `${decoder.trailing} bytes stand after the end of the image in its container`;
+  const details = {
+    offset: decoder.offset,
+    path: 'end of stream',
+    section: '13.4',
+    data: { bytes: decoder.trailing },
+    next: 'The image itself is whole; nothing need be done.',
+  };
+  const warning = new TransmigrateError('TRAILING_DATA', what, details);
+  warning.file = file;
+  return finding(warning, null);
 }
 
 function notKnown(name: string): TransmigrateError {

@@ -1,45 +1,71 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import { constants, open as openDescriptor } from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { isatty } from 'node:tty';
+import { promisify } from 'node:util';
 import type { RandomAccess } from '../bytes/endpoints.ts';
-import { TransmigrateError } from '../errors.ts';
+import { openPipeSource } from './pipe.ts';
+import { cannotRead, readFailed } from './read-failed.ts';
 import type { ByteSource } from './source.ts';
 
 /** Bytes of one read: large enough that calls do not count, small enough to be handed to another core's cache. */
 const PIECE_BYTES = 4 * 1024 * 1024;
 
+/** Opening must not wait for the writer of a named pipe, or for a modem: nothing could end that wait. */
+const OPEN_FLAGS = constants.O_RDONLY | ((constants as Partial<typeof constants>).O_NONBLOCK ?? 0);
+
 /**
- * Opens a file or block device to read it, in order or at any place.
+ * Opens a file or block device to read it, in order or at any place; or a named pipe, to read it in order.
  * @throws READ_FAILED
  */
 export async function openFileSource(path: string): Promise<ByteSource> {
   let handle: FileHandle | undefined;
   try {
-    handle = await open(path, 'r');
-    const stat = await handle.stat();
-    if (stat.isDirectory()) throw new Error('it is a directory');
-    if (stat.isFIFO() || stat.isCharacterDevice() || stat.isSocket())
-      return new HandleSource(path, handle, null, false);
-    // A block device says 0 for its size: reading in order finds its end.
-    return new HandleSource(path, handle, stat.isBlockDevice() ? null : stat.size, stat.isBlockDevice());
+    if ((await stat(path)).isFIFO()) return await openNamedPipe(path);
+    handle = await open(path, OPEN_FLAGS);
+    const found = await handle.stat();
+    if (found.isDirectory()) throw cannotRead(path, 'it is a directory', 'Name a file in it.');
+    if (isatty(handle.fd)) throw cannotRead(path, 'it is a terminal', 'Name a file, a block device or a pipe.');
+    if (found.isBlockDevice()) return new HandleSource(path, handle, await deviceBytes(handle), true);
+    return new HandleSource(path, handle, found.isFile() ? found.size : null, false);
   } catch (cause) {
     await handle?.close();
     throw readFailed(path, cause);
   }
 }
 
-function readFailed(name: string, cause: unknown): TransmigrateError {
-  const code = (cause as NodeJS.ErrnoException).code;
-  const why =
-    code === 'ENOENT'
-      ? 'there is no such file'
-      : code === 'EACCES'
-        ? 'permission denied'
-        : cause instanceof Error
-          ? cause.message
-          : String(cause);
-  return new TransmigrateError('READ_FAILED', `Can't read ${name}: ${why}`, {
-    cause,
-    data: { file: name, reason: why },
-  });
+/** A read of a pipe that says nothing would hold a thread, and the process with it: a socket waits without one. */
+async function openNamedPipe(path: string): Promise<ByteSource> {
+  const fd = await promisify(openDescriptor)(path, OPEN_FLAGS);
+  return openPipeSource(new Socket({ fd, readable: true, writable: false }), path);
+}
+
+/**
+ * Size of a block device, whose `stat` says 0: where reading finds nothing more, found by halving.
+ * @returns null when the device does not let itself be read like that.
+ */
+async function deviceBytes(handle: FileHandle): Promise<number | null> {
+  const one = new Uint8Array(1);
+  const isThere = async (position: number): Promise<boolean> =>
+    (await handle.read(one, 0, 1, position)).bytesRead === 1;
+  try {
+    let low = 0;
+    let high = 1;
+    while (await isThere(high - 1)) {
+      low = high;
+      high *= 2;
+      if (high > Number.MAX_SAFE_INTEGER / 2) return null;
+    }
+    // Byte low - 1 is there, byte high - 1 is not.
+    while (high - low > 1) {
+      const middle = low + Math.floor((high - low) / 2);
+      if (await isThere(middle - 1)) low = middle;
+      else high = middle;
+    }
+    return low;
+  } catch {
+    return null;
+  }
 }
 
 class HandleSource implements ByteSource {
@@ -61,13 +87,15 @@ class HandleSource implements ByteSource {
   async *pieces(): AsyncGenerator<Uint8Array> {
     const buffers = [new Uint8Array(PIECE_BYTES), new Uint8Array(PIECE_BYTES)];
     let turn = 0;
-    let next = this.#read(buffers[turn]);
+    let position = 0;
+    let next = this.#read(buffers[turn], position);
     for (;;) {
       const length = await next;
       if (length === 0) return;
+      position += length;
       const piece = buffers[turn].subarray(0, length);
       turn = 1 - turn;
-      next = this.#read(buffers[turn]);
+      next = this.#read(buffers[turn], position);
       // If the reader stops here, the read under way still ends by itself; its failure is nobody's.
       next.catch(() => undefined);
       yield piece;
@@ -78,9 +106,11 @@ class HandleSource implements ByteSource {
     await this.#handle.close();
   }
 
-  async #read(into: Uint8Array): Promise<number> {
+  /** Character devices have no places: they are read from where they are. */
+  async #read(into: Uint8Array, position: number): Promise<number> {
     try {
-      return (await this.#handle.read(into, 0, into.byteLength, null)).bytesRead;
+      const place = this.random === null ? null : position;
+      return (await this.#handle.read(into, 0, into.byteLength, place)).bytesRead;
     } catch (cause) {
       throw readFailed(this.name, cause);
     }

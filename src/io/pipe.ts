@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { TransmigrateError } from '../errors.ts';
+import { readFailed } from './read-failed.ts';
 import type { ByteSource } from './source.ts';
 
 /** A pipe, such as standard input, as a source: in order only. */
@@ -13,7 +13,7 @@ export function openPipeSource(stream: Readable, name: string): ByteSource {
       try {
         for await (const piece of stream) yield piece as Uint8Array;
       } catch (cause) {
-        throw new TransmigrateError('READ_FAILED', `Can't read ${name}: ${(cause as Error).message}`, { cause });
+        throw readFailed(name, cause);
       }
     },
     close: () => {

@@ -134,6 +134,18 @@ export class RamPacker {
     return page;
   }
 
+  /** Takes pages that are known to be zero. @returns how many it took. */
+  addZero(firstPfn: number, pages: number, pageClass: number): number {
+    const room = this.#extend(firstPfn, pages, pageClass);
+    for (let position = this.#dataPages; position < this.#dataPages + room; position++) {
+      this.#bitmap[position >> 3] |= 1 << (position & 7);
+    }
+    this.#dataPages += room;
+    this.#zeroPages += room;
+    this.#commit(room);
+    return room;
+  }
+
   /** Takes pages without data. @returns how many it took. */
   addAbsent(firstPfn: number, pages: number, pageClass: number): number {
     const room = this.#extend(firstPfn, pages, pageClass);

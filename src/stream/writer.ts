@@ -136,6 +136,14 @@ export class StreamWriter {
     );
   }
 
+  /** Guest memory that is known to be zero: costs a bit for a page, and nothing is looked at. */
+  async zero(firstPfn: number, pages: number, pageClass = 0): Promise<void> {
+    assertClass(pageClass, true);
+    await this.#guard(() =>
+      this.#pack(firstPfn, pages, (packer, done) => packer.addZero(firstPfn + done, pages - done, pageClass)),
+    );
+  }
+
   /** Pages that carry no data from now on (stream 7.1, classes from 0x80). */
   async absent(firstPfn: number, pages: number, pageClass: number): Promise<void> {
     assertClass(pageClass, false);
@@ -211,6 +219,14 @@ export class StreamWriter {
       if (packer.add(object, index, codec, originalLength, stored)) return;
       await this.#flushTmem();
       if (!packer.add(object, index, codec, originalLength, stored)) throw new RangeError('a page larger than a batch');
+    });
+  }
+
+  /** Pages of a pool that was begun, as a body that is made already (stream 10.3): it is checked like any other. */
+  async tmemPages(incarnation: bigint, body: Uint8Array): Promise<void> {
+    await this.#guard(async () => {
+      await this.#drain();
+      await this.#tmemRecord(incarnation, body);
     });
   }
 
@@ -348,9 +364,12 @@ export class StreamWriter {
   async #flushTmem(): Promise<void> {
     const packer = this.#tmem;
     if (packer === undefined || packer.empty) return;
-    const { incarnation } = packer;
     await this.#flushRam();
-    const record = await this.#record(this.#formOf(incarnation, TYPE.tmemPages), packer.take());
+    await this.#tmemRecord(packer.incarnation, packer.take());
+  }
+
+  async #tmemRecord(incarnation: bigint, body: Uint8Array): Promise<void> {
+    const record = await this.#record(this.#formOf(incarnation, TYPE.tmemPages), body);
     if (record instanceof tmem.TmemPages && !record.pool.ephemeral) this.#counts.tmemPages += record.count;
   }
 

@@ -11,7 +11,11 @@ const ROOT = join(import.meta.dirname, '../..');
 const MANIFEST = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   version: string;
   bin: Record<string, string>;
+  man: string;
+  dependencies: Record<string, string>;
+  files: string[];
 };
+const EXPECTED = ['LICENSE', 'bin/transmigrate', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js'];
 
 const base = mkdtempSync(join(tmpdir(), 'transmigrate-package-'));
 const home = join(base, 'an empty folder');
@@ -68,10 +72,10 @@ describe('the package', { timeout: 300_000 }, () => {
   });
 
   it('holds what runs and what explains it, and nothing else', () => {
-    for (const path of ['LICENSE', 'bin/transmigrate', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js']) {
+    for (const path of [...EXPECTED, MANIFEST.man]) {
       assert.ok(packed.includes(path), `${path} is not in the package`);
     }
-    const folders = /^(?:bin|completions|dist|man|spec)\//;
+    const folders = /^(?:bin|dist|man|spec)\//;
     const strangers = packed.filter((path) => !folders.test(path) && !/^(?:[A-Z]+(?:\.md)?|package\.json)$/.test(path));
     assert.deepEqual(strangers, []);
     assert.deepEqual(
@@ -81,6 +85,15 @@ describe('the package', { timeout: 300_000 }, () => {
     );
   });
 
+  it('has everything that package.json says is in it', () => {
+    for (const folder of MANIFEST.files) {
+      assert.ok(
+        packed.some((path) => path.startsWith(`${folder}/`)),
+        `${folder} is not in the package`,
+      );
+    }
+  });
+
   it('brings no development dependency', async () => {
     const said = await succeed(home, 'npm', 'ls', '--all', '--parseable', '--omit=optional');
     const names = said
@@ -88,8 +101,9 @@ describe('the package', { timeout: 300_000 }, () => {
       .split('\n')
       .slice(1)
       .map((path) => path.slice(path.lastIndexOf('node_modules/') + 13));
+    const mayCome = new Set(['transmigrate', ...Object.keys(MANIFEST.dependencies)]);
     assert.deepEqual(
-      names.filter((name) => !/^(?:transmigrate|commander|@node-rs\/.*)$/.test(name)),
+      names.filter((name) => !mayCome.has(name) && !name.startsWith('@node-rs/')),
       [],
     );
   });
@@ -104,6 +118,24 @@ describe('the package', { timeout: 300_000 }, () => {
       assert.ok(statSync(join(home, 'node_modules/.bin', command)).mode & 0o111, 'it is not executable');
     });
   }
+
+  it('inspects and verifies an image, and says what is wrong with what is none', async () => {
+    const image = join(ROOT, 'vectors/v1/index-every-record.tmig');
+    const npx = (...args: string[]) => run(home, 'npx', '--no-install', 'transmigrate', ...args);
+    assert.match((await npx(image)).stdout, /saved PV machine, x86-64, .*, complete\n\nImage\n/);
+    const verified = JSON.parse((await npx('verify', '--digest', '--json', image)).stdout) as { verdict: string };
+    assert.equal(verified.verdict, 'sound');
+    const wrong = await npx(join(home, 'package.json'));
+    assert.equal(wrong.status, 11);
+    assert.match(wrong.stdout, /not an image[^]*It looks like text/);
+    assert.equal((await npx('missing.tmig')).status, 15);
+  });
+
+  it('gives the manual page of its own version', async () => {
+    const page = readFileSync(join(home, 'node_modules/transmigrate', MANIFEST.man), 'utf8');
+    assert.ok(page.includes(`transmigrate ${MANIFEST.version}`));
+    assert.equal(await succeed(home, 'npx', '--no-install', 'transmigrate', 'manual'), page);
+  });
 
   it('is imported from plain JavaScript', async () => {
     const source = [

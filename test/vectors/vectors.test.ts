@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { ERRORS, TransmigrateError } from '../../src/errors.ts';
 import { ContentCheck } from '../../src/image/content-check.ts';
-import { readChannels } from '../../src/image/read-stream.ts';
+import { readChannels } from '../../src/image/read-channels.ts';
 import { recordJson, type RecordJson } from '../../src/image/record-json.ts';
 import { verifyImage } from '../../src/image/verify.ts';
 import { memorySource } from '../../src/io/memory.ts';

@@ -5,9 +5,6 @@ import { formatBytes, plural } from './format.ts';
 import { pairLines } from './table.ts';
 import type { Layout } from './style.ts';
 
-/** Longest value where nothing else limits it; `--json` has all of it. */
-const LONGEST = 400;
-
 /** How known keys of ABOUT (stream 6.1) read for people. What does not have the expected shape is shown as JSON. */
 const KNOWN: Readonly<Record<string, (value: Fields) => string>> = {
   source: (source) => join([textField(source, 'hypervisor'), versionsText(source.versions)]),
@@ -23,9 +20,8 @@ const ORDER = ['name', 'uuid', 'source', 'driver', 'memory', 'vcpus', 'tmem', 't
 export function aboutLines(about: Fields, layout: Layout): string[] {
   const others = Object.keys(about).filter((key) => !ORDER.includes(key));
   const keys = [...ORDER.filter((key) => Object.hasOwn(about, key)), ...others];
-  const limit = Math.min(layout.width, LONGEST);
   const pairs = keys.map((key): [string, string] => [escapeText(key), aboutValue(key, about[key])]);
-  return pairLines(pairs, { ...layout, width: limit });
+  return pairLines(pairs, layout);
 }
 
 function aboutValue(key: string, value: unknown): string {

@@ -12,8 +12,8 @@ export function formatCount(value: Integer): string {
 }
 
 /** A count with its noun: `1 page`, `3 pages`. */
-export function plural(value: Integer, noun: string): string {
-  return `${formatCount(value)} ${String(value) === '1' ? noun : `${noun}s`}`;
+export function plural(value: Integer, noun: string, several = `${noun}s`): string {
+  return `${formatCount(value)} ${String(value) === '1' ? noun : several}`;
 }
 
 /** A size for people: `512 B`, `4 KiB`, `12.3 MiB`; whole numbers have no decimals. */
@@ -27,6 +27,12 @@ export function formatBytes(value: Integer): string {
     unit += 1;
   }
   return `${Number.isInteger(size) ? size : size.toFixed(1)} ${UNITS[unit] ?? ''}`;
+}
+
+/** A size for people, and exactly: `94.2 MiB (98,765,432 bytes)`; a small one only once. */
+export function formatSize(value: Integer): string {
+  const exact = plural(value, 'byte');
+  return Number(value) < 1024 ? exact : `${formatBytes(value)} (${exact})`;
 }
 
 /** A share in percent with one decimal. What is not nothing is never shown as 0, what is not all never as 100. */

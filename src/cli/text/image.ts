@@ -1,7 +1,7 @@
 import type { StreamCounts } from '../../image/counts.ts';
 import type { PreambleJson } from '../../image/record-json.ts';
 import { escapeText } from '../escape.ts';
-import { formatBytes, plural } from './format.ts';
+import { formatBytes, formatCount, plural } from './format.ts';
 
 /** ELF machine numbers by the names people use. */
 const MACHINES: ReadonlyMap<number, string> = new Map([
@@ -56,13 +56,13 @@ export function formatText(preamble: PreambleJson, format: string): string {
   return parts.join(', ');
 }
 
-/** What the stream is made of. */
-export function countsText(counts: StreamCounts): string {
-  const parts = [plural(counts.records, 'record'), plural(counts.seals, 'seal')];
+/** What the stream is made of: `24 records, among them 2 seals, 1 checkpoint`. */
+export function countsText(counts: StreamCounts, where = ''): string {
+  const parts = [plural(counts.seals, 'seal')];
   if (counts.rounds > 0) parts.push(plural(counts.rounds, 'round'));
   parts.push(plural(counts.checkpoints, 'checkpoint'));
-  if (counts.unknownOptional > 0) parts.push(`${plural(counts.unknownOptional, 'unknown optional record')} skipped`);
-  return parts.join(', ');
+  if (counts.unknownOptional > 0) parts.push(`${formatCount(counts.unknownOptional)} unknown optional ones`);
+  return `${plural(counts.records, 'record')}${where}: ${parts.join(', ')}`;
 }
 
 /** Features by name, with what a reader owes them. */

@@ -1,9 +1,10 @@
 import type { Inspection, MemorySummary, PoolSummary } from '../../image/summary.ts';
 import type { Fields } from './fields.ts';
+import { ERRORS } from '../../errors.ts';
 import { escapeText } from '../escape.ts';
 import { aboutLines } from './about.ts';
 import { asFields, bytesField, countField, digestField, listField, textField } from './fields.ts';
-import { formatBytes, formatCount, formatPercent, plural } from './format.ts';
+import { formatBytes, formatCount, formatPercent, formatSize, plural } from './format.ts';
 import { countsText, featuresText, formatText, imageText } from './image.ts';
 import { problemText } from './problem.ts';
 import { recordLines } from './records.ts';
@@ -12,16 +13,17 @@ import { clientText, recordNumber } from './summaries.ts';
 import { pairLines, sectionLines, tableLines } from './table.ts';
 import type { Column } from './table.ts';
 import { vcpuLines } from './vcpu.ts';
+import { paragraph } from './wrap.ts';
 
 /**
  * The text of `inspect`, line by line: what the image is, what it says of itself, what is in it, and what is wrong.
  * With records there is one line for each in place of the summaries.
  */
 export function* inspectionLines(inspection: Inspection, layout: Layout): Generator<string> {
-  yield headline(inspection, layout);
+  yield* paragraph('', headline(inspection, layout), 2, layout.width);
   if (inspection.records !== undefined) {
     yield* recordLines(inspection.records, layout);
-  } else {
+  } else if (inspection.preamble !== null) {
     yield* summaryLines(inspection, layout);
   }
   yield* problemLines(inspection, layout);
@@ -29,13 +31,22 @@ export function* inspectionLines(inspection: Inspection, layout: Layout): Genera
 
 function headline(inspection: Inspection, { style }: Layout): string {
   const name = style.strong(escapeText(inspection.file.name));
-  const what = inspection.preamble === null ? escapeText(inspection.format) : imageText(inspection.preamble);
+  if (inspection.preamble === null) {
+    const is = inspection.error?.code === 'NOT_AN_IMAGE' ? 'not an image' : 'not a whole image';
+    const size = inspection.file.bytes === null ? '' : `, ${formatBytes(inspection.file.bytes)}`;
+    return `${name}: ${style.bad(is)}${size}`;
+  }
+  const what = imageText(inspection.preamble);
   const bytes = inspection.file.bytes === null ? '' : `, ${formatBytes(inspection.file.bytes)}`;
   return `${name}: ${what}${bytes}, ${stateText(inspection, style)}`;
 }
 
 function stateText({ complete, error }: Inspection, style: Layout['style']): string {
-  if (error !== null) return style.bad(complete ? 'complete, but something is wrong' : 'not complete');
+  if (error !== null) {
+    if (complete) return style.bad('complete, but something is wrong');
+    if (error.code === 'TRUNCATED') return style.bad('not complete');
+    return style.bad(ERRORS[error.code].class === 'unsupported' ? 'not supported here' : 'broken');
+  }
   return complete ? style.good('complete') : style.warning('not complete');
 }
 
@@ -56,15 +67,18 @@ function imageLines(inspection: Inspection, layout: Layout): string[] {
   const pairs: [string, string][] = [];
   if (preamble !== null) {
     pairs.push(['format', formatText(preamble, inspection.format)]);
-    pairs.push(['stream', escapeText(preamble.streamId)]);
+    pairs.push(['stream id', escapeText(preamble.streamId)]);
     const features = featuresText(preamble);
     if (features !== '') pairs.push(['features', features]);
   }
   const read = formatBytes(bytesRead);
-  const size = file.bytes === null ? '' : `${formatBytes(file.bytes)} (${formatCount(file.bytes)} bytes), `;
-  const how = indexed ? `${read} read by the index` : bytesRead === file.bytes ? 'all of it read' : `${read} read`;
-  pairs.push(['size', size + how]);
-  pairs.push(['records', countsText(counts)]);
+  const how = indexed
+    ? `${read} of it read, by its index`
+    : bytesRead === file.bytes
+      ? 'all of it read'
+      : `${read} read`;
+  pairs.push(['size', file.bytes === null ? how : `${formatSize(file.bytes)}, ${how}`]);
+  pairs.push(['content', countsText(counts)]);
   if (origin !== null) {
     const parts = `${plural(origin.parts, 'part')}, ${formatBytes(origin.bytes)}`;
     pairs.push(['origin', `framing of ${escapeText(origin.format)} is kept: ${parts}`]);
@@ -169,9 +183,9 @@ const DEVICE_COLUMNS: readonly Column[] = [
   { title: 'size', align: 'right' },
   { title: 'sha256', rank: 2 },
   { title: 'fingerprint', rank: 1 },
-  { title: 'name', shrinks: true },
-  { title: 'format', shrinks: true },
-  { title: 'version', shrinks: true },
+  { title: 'name' },
+  { title: 'format' },
+  { title: 'version' },
 ];
 
 function deviceRow(device: Fields): string[] {
@@ -192,9 +206,9 @@ const DISK_COLUMNS: readonly Column[] = [
   { title: 'policy' },
   { title: 'access', rank: 2 },
   { title: 'sha256', rank: 3 },
-  { title: 'format', rank: 1, shrinks: true },
-  { title: 'name', shrinks: true },
-  { title: 'where', shrinks: true },
+  { title: 'name' },
+  { title: 'format', rank: 1 },
+  { title: 'where' },
 ];
 
 function diskRow(disk: Fields): string[] {
@@ -204,8 +218,8 @@ function diskRow(disk: Fields): string[] {
     textField(disk, 'policy'),
     disk.readOnly === true ? 'read-only' : 'read-write',
     digestField(disk, 'sha256'),
-    textField(disk, 'format'),
     textField(disk, 'name'),
+    textField(disk, 'format'),
     textField(disk, 'locator'),
   ];
 }
@@ -213,9 +227,9 @@ function diskRow(disk: Fields): string[] {
 const BINDING_COLUMNS: readonly Column[] = [
   { title: 'record', align: 'right' },
   { title: 'version', align: 'right' },
-  { title: 'fields', align: 'right', rank: 1 },
-  { title: 'name', shrinks: true },
-  { title: 'text', shrinks: true },
+  { title: 'schema', rank: 1 },
+  { title: 'name' },
+  { title: 'text' },
 ];
 
 function bindingRow(binding: Fields): string[] {
@@ -223,7 +237,7 @@ function bindingRow(binding: Fields): string[] {
   return [
     recordNumber(binding),
     countField(binding, 'version'),
-    binding.schema === null ? 'no schema' : String(listField(schema, 'fields').length),
+    binding.schema === null ? 'none' : plural(listField(schema, 'fields').length, 'field'),
     textField(binding, 'name'),
     textField(binding, 'text'),
   ];
@@ -241,13 +255,19 @@ function listLines(
 
 function* problemLines({ complete, error, counts }: Inspection, layout: Layout): Generator<string> {
   const { style } = layout;
+  const indented = (text: string) => paragraph('  ', text, 2, layout.width);
   if (error !== null) {
-    yield* sectionLines('Wrong', [`  ${style.bad(problemText(error))}`, `  ${escapeText(error.next)}`], layout);
+    yield* sectionLines(
+      'Wrong',
+      [...indented(style.bad(problemText(error))), ...indented(escapeText(error.next))],
+      layout,
+    );
   } else if (!complete) {
-    const what = '  The end of the image was not found: it is cut, or still being written.';
-    yield* sectionLines('Not complete', [style.warning(what)], layout);
+    const what = 'The end of the image was not found: it is cut, or still being written.';
+    yield* sectionLines('Not complete', indented(style.warning(what)), layout);
   }
   if (!complete && counts.checkpoints > 0) {
-    yield `  Up to its last checkpoint (of ${counts.checkpoints}) it is a consistent machine.`;
+    const which = counts.checkpoints === 1 ? 'its checkpoint' : `the last of its ${counts.checkpoints} checkpoints`;
+    yield* indented(`Up to ${which} it is a consistent machine.`);
   }
 }

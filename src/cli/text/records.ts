@@ -1,4 +1,5 @@
 import type { RecordJson } from '../../image/record-json.ts';
+import { PAGE_CLASS } from '../../stream/records/ram.ts';
 import type { Fields } from './fields.ts';
 import {
   asFields,
@@ -12,14 +13,21 @@ import {
 } from './fields.ts';
 import { numberField, showValue } from './fields.ts';
 import { formatBytes, formatCount, formatHex, pad, plural, shorten } from './format.ts';
+import type { Integer } from './format.ts';
 import { clientText, recordNumber } from './summaries.ts';
 import type { Layout } from './style.ts';
 import { vcpuMode, vcpuState } from './vcpu.ts';
+import { paragraph, wordsFit, wrapText } from './wrap.ts';
 
 /** Things of a list that are shown before `...`. */
 const SHOWN = 3;
-/** Longest summary where there is no terminal to limit it. */
-const LONGEST = 200;
+/** Longest summary; `--json` has everything. */
+const LONGEST = 400;
+const GAP = '  ';
+/** With fewer columns than this the fields are easier to read below the rest of the line. */
+const LEAST_ROOM = 28;
+/** How far they are indented there. */
+const BELOW = 4;
 
 const MIN_OFFSET_DIGITS = 8;
 
@@ -28,6 +36,10 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
   const last = records.at(-1);
   if (last === undefined) return;
   const widths = columnWidths(records, last);
+  const { style, width } = layout;
+  // The columns before the fields, with a gap after each. Where they leave too little room, the fields go below them.
+  const before = widths.offset + widths.sequence + widths.name + 'section'.length + widths.length + 5 * GAP.length + 2;
+  const isNarrow = width - before < LEAST_ROOM;
   const head = [
     pad('offset', widths.offset + 2, 'left'),
     pad('#', widths.sequence, 'right'),
@@ -35,7 +47,11 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
     pad('section', 'section'.length, 'left'),
     pad('length', widths.length, 'right'),
   ];
-  yield layout.style.faint(`${head.join('  ')}  fields`);
+  // Where not even the columns have room, they are no columns.
+  const isTight = before - GAP.length > width;
+  const joined = (cells: readonly string[]) => (isTight ? cells.map((cell) => cell.trim()) : cells).join(GAP).trimEnd();
+  const [first = '', ...rest] = wrapText(joined([...head, ...(isNarrow ? [] : ['fields'])]), width);
+  for (const line of [first, ...rest.map((one) => ' '.repeat(BELOW) + one.trim())]) yield style.faint(line.trimEnd());
   for (const record of records) {
     const cells = [
       formatHex(record.offset, widths.offset),
@@ -43,9 +59,14 @@ export function* recordLines(records: readonly RecordJson[], layout: Layout): Ge
       pad(shorten(recordName(record), widths.name), widths.name, 'left'),
       pad(record.section, 'section'.length, 'left'),
       pad(formatCount(record.length), widths.length, 'right'),
-    ].join('  ');
-    const room = Math.min(LONGEST, layout.width - cells.length - 2);
-    yield `${cells}  ${shorten(recordSummary(record), Math.max(room, 3))}`.trimEnd();
+    ];
+    const summary = shorten(recordSummary(record), LONGEST);
+    if (!isNarrow && wordsFit(summary, width - before)) {
+      yield* paragraph(joined(cells) + GAP, summary, before, width);
+      continue;
+    }
+    yield* paragraph('', joined(cells), BELOW, width);
+    if (summary !== '') yield* paragraph(' '.repeat(BELOW), summary, BELOW, width);
   }
 }
 
@@ -107,7 +128,7 @@ const SUMMARIES: Readonly<Record<string, (fields: Fields) => readonly string[]>>
     `${bytesField(f, 'deviceBytes')} of devices`,
     chains(f),
   ],
-  INDEX: (f) => [`${countField(f, 'entries')} entries`],
+  INDEX: (f) => [plural(integerField(f, 'entries') ?? '?', 'entry', 'entries')],
   INDEX_ROOT: (f) => [plural(numberField(f, 'segments'), 'segment')],
   ACK: (f) => [
     `channel ${countField(f, 'channel')}`,
@@ -127,7 +148,7 @@ const SUMMARIES: Readonly<Record<string, (fields: Fields) => readonly string[]>>
   ],
   VCPU_STATE: (f) => [`vcpu ${countField(f, 'vcpu')}`, `kind ${textField(f, 'kind')}`, bytesField(f, 'bytes')],
   X86_CPUID: (f) => [
-    plural(listField(f, 'leaves').length, 'leaf').replace('leafs', 'leaves'),
+    plural(listField(f, 'leaves').length, 'leaf', 'leaves'),
     shown(listField(f, 'leaves').map((leaf) => textField(asFields(leaf), 'leaf'))),
   ],
   X86_MSR: (f) => [
@@ -172,11 +193,16 @@ const SUMMARIES: Readonly<Record<string, (fields: Fields) => readonly string[]>>
   ],
   TMEM_INVALIDATE: (f) => [
     incarnation(f),
-    f.scope === 'pool' ? 'the whole pool' : `${listField(f, 'handles').length} ${textField(f, 'scope')}`,
+    f.scope === 'pool' ? 'the whole pool' : plural(listField(f, 'handles').length, singular(textField(f, 'scope'))),
     shown(listField(f, 'handles').map(handle)),
   ],
   ORIGIN: (f) => [`part ${countField(f, 'part')} of ${textField(f, 'format')}`, stored(f)],
 };
+
+/** `page` of the scope `pages`. */
+function singular(scope: string): string {
+  return scope.replace(/s$/, '');
+}
 
 function words(parts: readonly string[]): string {
   return parts.filter((part) => part !== '').join(', ');
@@ -211,10 +237,20 @@ function extents(list: readonly unknown[]): string {
     const pages = BigInt(integerField(extent, 'pages') ?? 1);
     const range = pages > 1n ? `${formatHex(first)}-${formatHex(first + pages - 1n)}` : formatHex(first);
     const kind = integerField(extent, 'class');
-    return kind === null || String(kind) === '0' ? range : `${range} (class ${formatHex(BigInt(kind))})`;
+    return kind === null || String(kind) === '0' ? range : `${range} (${classText(kind)})`;
   });
   const more = list.length > SHOWN ? ` (${formatCount(list.length)} extents)` : '';
   return shown(texts) + more;
+}
+
+const CLASS_NAMES: ReadonlyMap<string, string> = new Map(
+  Object.entries(PAGE_CLASS).map(([name, number]) => [String(number), name]),
+);
+
+/** Name of a page class as stream 7.1 lists it: `not present` for `notPresent`. */
+function classText(kind: Integer): string {
+  const name = CLASS_NAMES.get(String(kind)) ?? `class ${formatHex(BigInt(kind))}`;
+  return name.replace(/[A-Z\d]+/g, (part) => ` ${part.toLowerCase()}`);
 }
 
 function units(list: readonly unknown[]): string {
@@ -279,6 +315,7 @@ function anyValue(value: unknown): string {
 
 /** Hex and plain words stay as they are; what has spaces is quoted, so that one sees where it ends. */
 function stringValue(value: string): string {
-  const text = showValue(value);
-  return /^[^\s"=,[\]]+$/.test(text) ? shorten(text, 64) : JSON.stringify(shorten(text, 64));
+  // It is escaped here, once and for all: quoted, only the quotes in it are left to be told from those around it.
+  const text = shorten(showValue(value), 64);
+  return /^[^\s"=,[\]]+$/.test(text) ? text : `"${text.replaceAll('"', String.raw`\"`)}"`;
 }

@@ -1,11 +1,13 @@
 import type { Finding, Verification } from '../../image/verify.ts';
+import { ERRORS } from '../../errors.ts';
 import { escapeText } from '../escape.ts';
 import { asFields, textField } from './fields.ts';
-import { formatBytes, formatCount, formatHex, plural } from './format.ts';
+import { formatCount, formatHex, formatSize, plural } from './format.ts';
 import { countsText, imageText } from './image.ts';
 import { problemText } from './problem.ts';
 import type { Layout, Style } from './style.ts';
 import { pairLines } from './table.ts';
+import { paragraph } from './wrap.ts';
 
 /** The text of `verify`: the verdict in one line, everything that is wrong, then what was looked at. */
 export function* verificationLines(
@@ -13,50 +15,56 @@ export function* verificationLines(
   verification: Verification,
   layout: Layout,
 ): Generator<string> {
-  const { errors, warnings, verdict } = verification;
-  yield `${layout.style.strong(names.map(escapeText).join(', '))}: ${verdictText(verdict, layout.style)}`;
-  yield* findingLines(errors, layout.style.bad('error'));
-  yield* findingLines(warnings, layout.style.warning('warning'));
-  // A digest that is cut is worth nothing: here the terminal may wrap.
-  yield* pairLines(factPairs(verification), { ...layout, width: Infinity });
+  const { errors, warnings } = verification;
+  const { style, width } = layout;
+  const name = style.strong(names.map(escapeText).join(', '));
+  yield* paragraph('', `${name}: ${verdictText(verification, style)}`, 2, width);
+  yield* findingLines(errors, style.bad('error'), width);
+  yield* findingLines(warnings, style.warning('warning'), width);
+  // Of what is no image at all there are no facts.
+  if (verification.preamble !== null) yield* pairLines(factPairs(verification, names), layout);
 }
 
-function verdictText(verdict: Verification['verdict'], style: Style): string {
+function verdictText({ verdict, errors }: Verification, style: Style): string {
   if (verdict === 'sound') return style.good('sound');
-  return verdict === 'findings'
-    ? style.warning('restores, but something is wrong with it')
-    : style.bad('broken: it will not restore');
+  if (verdict === 'findings') return style.warning('restores, but something is wrong with it');
+  const code = errors[0]?.code;
+  if (code === 'NOT_AN_IMAGE') return style.bad('not an image');
+  const isTooNew = code !== undefined && ERRORS[code].class === 'unsupported';
+  return style.bad(isTooNew ? 'not supported: it will not restore here' : 'broken: it will not restore');
 }
 
-function* findingLines(findings: readonly Finding[], label: string): Generator<string> {
+function* findingLines(findings: readonly Finding[], label: string, width: number): Generator<string> {
   for (const [i, finding] of findings.entries()) {
-    yield `  ${label}: ${problemText(finding)}`;
+    yield* paragraph(`  ${label}: `, problemText(finding), 4, width);
     // Damage comes in rows, and the advice is mostly the same.
-    if (findings[i + 1]?.next !== finding.next) yield `    ${escapeText(finding.next)}`;
+    if (findings[i + 1]?.next !== finding.next) yield* paragraph('    ', escapeText(finding.next), 4, width);
   }
 }
 
-function factPairs(verification: Verification): [string, string][] {
+function factPairs(verification: Verification, names: readonly string[]): [string, string][] {
   const { preamble, about, counts, bytes, checkpoint, memory, tmem } = verification;
   const pairs: [string, string][] = [];
   if (preamble !== null) {
     const name = about === null ? '' : textField(asFields(about), 'name');
     pairs.push(['image', imageText(preamble) + (name === '' ? '' : `, ${name}`)]);
   }
-  pairs.push(['read', `${formatBytes(bytes)} (${formatCount(bytes)} bytes): ${countsText(counts)}`]);
-  const point = checkpoint === null ? 'none: no consistent machine in it' : checkpointText(checkpoint);
+  pairs.push(['read', formatSize(bytes)]);
+  pairs.push(['content', countsText(counts, names.length > 1 ? ` in ${names.length} channels` : '')]);
+  const point = checkpoint === null ? 'none: no consistent machine in it' : checkpointText(checkpoint, names);
   pairs.push(['checkpoint', point]);
   if (memory !== null && memory !== undefined) {
     pairs.push(['memory', `${plural(memory.pages, 'page')}, ${formatCount(memory.zeroPages)} of them zero`]);
-    pairs.push(['', `sha256 ${escapeText(memory.sha256)}`]);
+    pairs.push(['  sha256', escapeText(memory.sha256)]);
   }
   if (tmem !== null && tmem !== undefined) {
     pairs.push(['tmem', `${plural(tmem.pages, 'page')} in ${plural(tmem.pools, 'pool')}`]);
-    pairs.push(['', `sha256 ${escapeText(tmem.sha256)}`]);
+    pairs.push(['  sha256', escapeText(tmem.sha256)]);
   }
   return pairs;
 }
 
-function checkpointText(checkpoint: NonNullable<Verification['checkpoint']>): string {
-  return `${formatCount(checkpoint.number)} at offset ${formatHex(checkpoint.offset)}`;
+function checkpointText(checkpoint: NonNullable<Verification['checkpoint']>, names: readonly string[]): string {
+  const where = names.length > 1 ? ` of ${escapeText(names[0] ?? '')}` : '';
+  return `${formatCount(checkpoint.number)} at offset ${formatHex(checkpoint.offset)}${where}`;
 }

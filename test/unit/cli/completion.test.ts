@@ -41,6 +41,66 @@ test('every command and option is in every script; what is hidden is not', () =>
   }
 });
 
+const TYPED: readonly (readonly [line: string, offers: readonly string[]])[] = [
+  ['transmigrate ver', ['verify']],
+  ['transmigrate my', ['my guest.tmig']],
+  ['transmigrate --rec', ['--records']],
+  ['tmig verify --s', ['--strict']],
+  ['transmigrate --quiet inspect --r', ['--records']],
+  ['transmigrate x.tmig --j', ['--json']],
+  ['transmigrate completion ', ['bash', 'fish', 'zsh']],
+  ['transmigrate help v', ['verify']],
+  ['transmigrate verify my', ['my guest.tmig']],
+];
+
+const typeIntoZsh = join(import.meta.dirname, 'type-into-zsh.zsh');
+
+test('zsh completes what is typed into it', { skip: missing('zsh') }, () => {
+  const script = join(directory, 'typed.zsh');
+  writeFileSync(script, completionScript(program, 'zsh'));
+  for (const [line, offers] of TYPED) {
+    const stdout = inShell('zsh', ['-f', typeIntoZsh, script, line]);
+    const hits = Array.from(stdout.matchAll(/<hit>(.*)<\/hit>/g), ([, hit = '']) => hit.replaceAll('\\', ''));
+    assert.deepEqual(hits.toSorted(), offers, line);
+  }
+});
+
+test('fish completes what is typed into it', { skip: missing('fish') }, () => {
+  const script = join(directory, 'typed.fish');
+  writeFileSync(script, completionScript(program, 'fish'));
+  for (const [line, offers] of TYPED) {
+    const stdout = inShell('fish', ['--no-config', '-c', `source '${script}'; complete -C '${line}'`]);
+    const found = stdout.split('\n').flatMap((each) => (each === '' ? [] : [each.split('\t')[0] ?? '']));
+    assert.deepEqual(found.toSorted(), offers, line);
+  }
+});
+
+/** `script` gives a program a terminal. */
+const noTerminal =
+  spawnSync('script', ['-qec', 'true', '/dev/null'], { input: '' }).status !== 0 && 'there is no script(1) here';
+
+test('bash completes what is typed into it', { skip: missing('bash') || noTerminal }, () => {
+  const script = join(directory, 'typed.bash');
+  const show = (name: string) => `${name}() { printf '[%s]' "$@"; echo; }`;
+  writeFileSync(script, [completionScript(program, 'bash'), show('transmigrate'), show('tmig'), 'PS1='].join('\n'));
+  const lines = [
+    'transmigrate ver\tmy\t',
+    'tmig verify --s\t',
+    'transmigrate --rec\tmy\t',
+    'transmigrate completion z\t',
+  ];
+  const input = `source '${script}'\n${lines.map((line) => `${line}\n`).join('')}exit\n`;
+  const options = { encoding: 'utf8', cwd: directory, input, timeout: 60_000 } as const;
+  const { stdout } = spawnSync('script', ['-qec', 'bash --norc --noprofile -i', '/dev/null'], options);
+  const shown = Array.from(stdout.matchAll(/^(?:\[[^\]\r]*\])+(?=\r?$)/gm), ([args]) => args);
+  assert.deepEqual(shown, [
+    '[verify][my guest.tmig]',
+    '[verify][--strict]',
+    '[--records][my guest.tmig]',
+    '[completion][zsh]',
+  ]);
+});
+
 const BASH: readonly (readonly [line: readonly string[], offers: readonly string[]])[] = [
   [['transmigrate', 'ver'], ['verify']],
   [['transmigrate', 'my'], ['my guest.tmig']],

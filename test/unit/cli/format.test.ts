@@ -6,11 +6,14 @@ import {
   formatCount,
   formatDuration,
   formatPercent,
+  formatSize,
   plural,
   shorten,
 } from '../../../src/cli/text/format.ts';
 import { PLAIN } from '../../../src/cli/text/style.ts';
-import { tableLines } from '../../../src/cli/text/table.ts';
+import { pairLines, tableLines } from '../../../src/cli/text/table.ts';
+import { paragraph, wrapText } from '../../../src/cli/text/wrap.ts';
+import { nearestOf } from '../../../src/cli/nearest.ts';
 
 test('counts keep all digits, also beyond what a number can hold', () => {
   assert.equal(formatCount(0), '0');
@@ -57,17 +60,75 @@ test('width counts columns, and text is cut by it', () => {
   assert.equal(shorten('abcdefgh', 6), 'abc...');
 });
 
-test('a table leaves out columns by rank, then cuts, and drops what is empty', () => {
+test('a table puts the columns that do not fit below each row, by rank, and drops what is empty', () => {
   const columns = [
     { title: 'n', align: 'right' as const },
     { title: 'second', rank: 2 },
     { title: 'first', rank: 1 },
     { title: 'empty' },
-    { title: 'name', shrinks: true },
+    { title: 'name' },
   ];
   const rows = [['10', 'aaaaaa', 'bbbbb', '', 'a rather long name']];
   const at = (width: number) => tableLines(columns, rows, { style: PLAIN, width });
   assert.deepEqual(at(80), ['   n  second  first  name', '  10  aaaaaa  bbbbb  a rather long name']);
-  assert.deepEqual(at(36), ['   n  first  name', '  10  bbbbb  a rather long name']);
-  assert.deepEqual(at(20), ['   n  name', '  10  a rather lo...']);
+  assert.deepEqual(at(36), ['   n  first  name', '  10  bbbbb  a rather long name', '      second aaaaaa']);
+  const below = ['      second aaaaaa,', '      first bbbbb'];
+  assert.deepEqual(at(24), ['   n  name', '  10  a rather long name', ...below]);
+  assert.deepEqual(at(22), [
+    '   n',
+    '  10',
+    ...below.slice(0, 1),
+    '      first bbbbb,',
+    '      name a rather',
+    '      long name',
+  ]);
+});
+
+test('pairs are wrapped under their values; a long name has a line of its own', () => {
+  const pairs: [string, string][] = [
+    ['short', 'one two three four five six'],
+    ['x'.repeat(30), 'value'],
+  ];
+  assert.deepEqual(pairLines(pairs, { style: PLAIN, width: 25 }), [
+    '  short  one two three',
+    '         four five six',
+    `  ${'x'.repeat(30)}`,
+    '         value',
+  ]);
+});
+
+test('text is broken at its spaces only', () => {
+  assert.deepEqual(wrapText('aa bb cc dd ee ff gg hh', 16), ['aa bb cc dd ee', 'ff gg hh']);
+  assert.deepEqual(wrapText('aa bb', Infinity), ['aa bb']);
+  const digest = 'ab'.repeat(32);
+  assert.deepEqual(wrapText(`sha256 ${digest} is it`, 20), ['sha256', digest, 'is it'], 'a digest can be copied');
+  // Colours take no room.
+  assert.deepEqual(wrapText('\u001b[31mred word\u001b[39m of it', 16), ['\u001b[31mred word\u001b[39m of it']);
+  assert.deepEqual(paragraph('  error: ', 'one two three four five', 4, 25), [
+    '  error: one two three',
+    '    four five',
+  ]);
+  assert.deepEqual(wrapText('', 16), ['']);
+});
+
+test('a size is told exactly where that is not the same', () => {
+  assert.equal(formatSize(0), '0 bytes');
+  assert.equal(formatSize(1), '1 byte');
+  assert.equal(formatSize(1023), '1,023 bytes');
+  assert.equal(formatSize(1536), '1.5 KiB (1,536 bytes)');
+});
+
+test('the nearest word is one that may have been meant', () => {
+  const shells = ['bash', 'zsh', 'fish'];
+  const expected = {
+    bsh: 'bash',
+    hsb: undefined,
+    zhs: 'zsh',
+    fihs: 'fish',
+    BASH: 'bash',
+    tcsh: undefined,
+    '': undefined,
+  };
+  for (const [word, nearest] of Object.entries(expected)) assert.equal(nearestOf(word, shells), nearest, word);
+  assert.equal(nearestOf('x'.repeat(1e6), shells), undefined);
 });

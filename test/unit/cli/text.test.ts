@@ -10,7 +10,7 @@ import { recordLines, recordSummary } from '../../../src/cli/text/records.ts';
 import { COLOURED, PLAIN } from '../../../src/cli/text/style.ts';
 import { verificationLines } from '../../../src/cli/text/verification.ts';
 import { displayWidth } from '../../../src/cli/text/format.ts';
-import { TransmigrateError } from '../../../src/errors.ts';
+import { TransmigrateError, type ErrorCode } from '../../../src/errors.ts';
 import type { RecordJson } from '../../../src/image/record-json.ts';
 import { sampleInspection, sampleVerification } from './fake.ts';
 
@@ -93,7 +93,7 @@ const RECORDS: readonly RecordJson[] = [
 
 /** At several widths, and without one. */
 function compare(t: TestContext, makeLines: (width: number) => Iterable<string>): void {
-  const texts = [Infinity, 80].map((width) => {
+  const texts = [Infinity, 80, 40].map((width) => {
     const text = Array.from(makeLines(width)).join('\n');
     return `--- width ${width}\n${text}`;
   });
@@ -139,12 +139,46 @@ test('a verification', (t) => {
   );
 });
 
-test('no line of an inspection is wider than the terminal, but for single long words', () => {
-  for (const width of [80, 100, 120]) {
-    for (const line of inspectionLines(sampleInspection(), { style: PLAIN, width })) {
-      const words = line.trim().split(' ');
-      assert.ok(displayWidth(line) <= width || words.some((word) => word.length > 20), `${width}: ${line}`);
+const WIDTHS = [40, 60, 80, 100, 120, 200];
+
+/** Everything the commands print of an image with something of everything. */
+function allLines(width: number): string[] {
+  const error = new TransmigrateError('TRUNCATED', 'The image ends within a record', {
+    offset: 0x5e30000,
+    path: 'record 12 (RAM)',
+    section: '3.2',
+  }).toJSON();
+  const layout = { style: PLAIN, width };
+  const found = { ...error, record: { sequence: 12, name: 'RAM', channel: 1 }, file: 'channel-1.tmig' };
+  const verification = sampleVerification({
+    verdict: 'broken',
+    errors: [found],
+    memory: { pages: 1, zeroPages: 0, sha256: chain },
+  });
+  return [
+    ...inspectionLines(sampleInspection({ complete: false, error }), layout),
+    ...inspectionLines(sampleInspection({ records: [...RECORDS] }), layout),
+    ...verificationLines(['channel-0.tmig', 'channel-1.tmig'], verification, layout),
+  ];
+}
+
+test('no line is wider than the terminal, but for single words that do not fit', () => {
+  for (const width of WIDTHS) {
+    for (const line of allLines(width)) {
+      const isOneWord = !line.trim().includes(' ');
+      assert.ok(displayWidth(line) <= width || isOneWord, `${width}: ${line}`);
     }
+  }
+});
+
+test('a narrow terminal shows everything that a wide one shows', () => {
+  const words = (width: number) => new Set(allLines(width).flatMap((line) => line.split(/[\s,]+/)));
+  const wide = words(Infinity);
+  for (const width of WIDTHS) {
+    const narrow = words(width);
+    // Titles of columns go when the column does; its cells do not.
+    const lost = [...wide].filter((word) => !narrow.has(word) && word !== 'fields');
+    assert.deepEqual(lost, [], `${width} columns`);
   }
 });
 
@@ -160,6 +194,68 @@ test('a digest is never cut', () => {
   const verification = sampleVerification({ memory: { pages: 1, zeroPages: 0, sha256: chain } });
   const text = Array.from(verificationLines(['x'], verification, { style: PLAIN, width: 40 })).join('\n');
   assert.ok(text.includes(chain));
+});
+
+test('what is in a TMEM_INVALIDATE is counted in its own words', () => {
+  const summary = (scope: string, count: number) =>
+    recordSummary(
+      record('TMEM_INVALIDATE', {
+        incarnation: '7',
+        scope,
+        handles: Array.from({ length: count }, (_, index) => ({ object: ['1', '0', '0'], index })),
+      }),
+    );
+  assert.equal(summary('pages', 1), 'incarnation 7, 1 page, 1/0');
+  assert.equal(summary('objects', 1), 'incarnation 7, 1 object, 1/0');
+  assert.equal(summary('pages', 2), 'incarnation 7, 2 pages, 1/0 1/1');
+  assert.equal(recordSummary(record('INDEX', { entries: 1 })), '1 entry');
+  assert.equal(recordSummary(record('INDEX', { entries: 2 })), '2 entries');
+});
+
+test('a string of a record of its own is escaped once', () => {
+  const summary = (text: string) => recordSummary(record('com.example.clock', { text }));
+  assert.equal(summary('a\u0007b'), String.raw`text=a\x07b`);
+  assert.equal(summary('two\u202e words'), String.raw`text="two\u{202e} words"`);
+  assert.equal(summary(String.raw`C:\dir of`), String.raw`text="C:\\dir of"`);
+  assert.equal(summary('say "no"'), String.raw`text="say \"no\""`);
+  assert.equal(summary(''), 'text=""');
+});
+
+test('of what is no image there is no report', () => {
+  const error = new TransmigrateError('NOT_AN_IMAGE', 'This is no image', { offset: 0 }).toJSON();
+  const inspection = sampleInspection({ ok: false, format: 'unknown', preamble: null, complete: false, error });
+  const lines = [...inspectionLines(inspection, { style: PLAIN, width: Infinity })];
+  assert.deepEqual(lines.slice(0, 3), ['guest.tmig: not an image, 94.2 MiB', '', 'Wrong']);
+  const verification = sampleVerification({
+    verdict: 'broken',
+    preamble: null,
+    errors: [{ ...error, record: null }],
+  });
+  const text = [...verificationLines(['x'], verification, { style: PLAIN, width: Infinity })];
+  assert.deepEqual(text, [
+    'x: not an image',
+    '  error: This is no image (NOT_AN_IMAGE at offset 0x0)',
+    `    ${error.next}`,
+  ]);
+});
+
+test('the headline says what kind of wrong it is', () => {
+  const headline = (code: ErrorCode, complete: boolean) => {
+    const error = new TransmigrateError(code, 'What is wrong').toJSON();
+    const [line = ''] = inspectionLines(sampleInspection({ complete, error }), { style: PLAIN, width: Infinity });
+    return line.slice(line.lastIndexOf('MiB, ') + 5);
+  };
+  assert.equal(headline('TRUNCATED', false), 'not complete');
+  assert.equal(headline('BODY_CHECKSUM', false), 'broken');
+  assert.equal(headline('UNSUPPORTED_VERSION', false), 'not supported here');
+  assert.equal(headline('TRAILING_DATA', true), 'complete, but something is wrong');
+});
+
+test('what is only too new is not called broken', () => {
+  const error = new TransmigrateError('UNSUPPORTED_FEATURE', 'It needs more', {}).toJSON();
+  const verification = sampleVerification({ verdict: 'broken', errors: [{ ...error, record: null }] });
+  const [first] = verificationLines(['x'], verification, { style: PLAIN, width: Infinity });
+  assert.equal(first, 'x: not supported: it will not restore here');
 });
 
 test('a record with fields of any shape still gets its line', () => {

@@ -8,7 +8,9 @@ import { TransmigrateError } from '../../../src/errors.ts';
 import { verifyImage } from '../../../src/image/verify.ts';
 import { openFileSource } from '../../../src/io/file.ts';
 import { FileSink } from '../../../src/io/file-sink.ts';
+import { memorySource } from '../../../src/io/memory.ts';
 import { openPipeSource } from '../../../src/io/pipe.ts';
+import type { ByteSource } from '../../../src/io/source.ts';
 import { spool } from '../../../src/io/spool.ts';
 import { StreamWriter } from '../../../src/stream/writer.ts';
 import { random } from '../../support/random.ts';
@@ -113,7 +115,7 @@ test('a writer that is killed leaves no file of the name', async () => {
   assert.deepEqual(readdirSync(place), ['.a.tmig.1.partial']);
 });
 
-test('a pipe that is put aside can be read at any place, and leaves nothing behind', async () => {
+test('a pipe that is put aside can be read at any place, and has no name from the start', async () => {
   const bytes = await written((writer) => writer.ram(5, 3, random('spool').scramble(new Uint8Array(3 * PAGE))));
   const child = spawn(process.execPath, ['-e', 'process.stdin.pipe(process.stdout)'], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -126,9 +128,36 @@ test('a pipe that is put aside can be read at any place, and leaves nothing behi
     before,
   );
   assert.equal(source.name, 'standard input');
-  const result = await verifyImage([source], { digest: true });
+  const progress: number[] = [];
+  const result = await verifyImage([source], { digest: true, onProgress: (done) => progress.push(done) });
   assert.equal(result.verdict, 'sound');
   assert.equal(result.memory!.pages, 3);
+  assert.ok(progress.includes(bytes.byteLength), 'putting it aside shows progress');
+  assert.ok(progress.at(-1)! > bytes.byteLength, 'and so does reading it again');
+  assert.equal(source.random!.size, bytes.byteLength);
+  const part = new Uint8Array(100);
+  assert.equal(await source.random!.readAt(1000, part), 100);
+  assert.deepEqual(part, bytes.slice(1000, 1100));
+  assert.equal(await source.random!.readAt(bytes.byteLength - 10, part), 10, 'fewer at the end');
+  await source.close();
+});
+
+test('a pipe without an image in it is not read to its end', async () => {
+  let pieces = 0;
+  const endless: ByteSource = {
+    ...memorySource(new Uint8Array(0), 'zeros'),
+    size: null,
+    random: null,
+    async *pieces() {
+      for (;;) {
+        pieces++;
+        yield new Uint8Array(1000);
+      }
+    },
+  };
+  const source = await spool(endless);
+  assert.equal((await verifyImage([source], { digest: true })).errors[0].code, 'NOT_AN_IMAGE');
+  assert.ok(pieces < 5, `${pieces} pieces`);
   await source.close();
 });
 
@@ -136,7 +165,14 @@ test('a pipe longer than the limit is refused', async () => {
   const child = spawn(process.execPath, ['-e', 'process.stdout.write(Buffer.alloc(5000))'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  await assert.rejects(spool(openPipeSource(child.stdout, 'a pipe'), 4000), { code: 'WRITE_FAILED' });
+  const source = await spool(openPipeSource(child.stdout, 'a pipe'), 4000);
+  await assert.rejects(
+    async () => {
+      for await (const piece of source.pieces()) assert.ok(piece.byteLength > 0);
+    },
+    { code: 'WRITE_FAILED' },
+  );
+  await source.close();
 });
 
 test('what can not be read says why', async () => {

@@ -151,6 +151,24 @@ test('S8: what does not compress is sent raw, zero pages cost a bit', async () =
   assert.ok(empty.byteLength < 65_536 / 8 + 2048, `${empty.byteLength} bytes for 256 MiB of zeros`);
 });
 
+test('S8: pages that are known to be zero make the same stream as pages that are looked at', async () => {
+  const zeros = new Uint8Array(300 * PAGE);
+  const data = somePages(40, 'before zeros');
+  const known = await written(async (writer) => {
+    await writer.ram(5, 40, data);
+    await writer.zero(45, 300);
+    await writer.ram(345, 40, data);
+    await writer.zero(100_000, 70_000);
+  });
+  const found = await written(async (writer) => {
+    await writer.ram(5, 40, data);
+    await writer.ram(45, 300, zeros);
+    await writer.ram(345, 40, data);
+    for (let page = 0; page < 70_000; page += 250) await writer.ram(100_000 + page, 250, zeros);
+  });
+  assert.deepEqual(known, found);
+});
+
 /** A writer that has a client and two persistent pools. */
 async function withPools(body: (writer: StreamWriter) => Promise<void>): Promise<Uint8Array> {
   return written(async (writer) => {

@@ -1,14 +1,9 @@
 import { TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
+import { watchedPieces, type Work } from '../io/work.ts';
 import { checkChannels, checkMeeting, isMeeting } from '../stream/channels.ts';
+import { decodePieces } from '../stream/decode-pieces.ts';
 import { StreamDecoder, type DecodedRecord, type DecoderOptions } from '../stream/decoder.ts';
-
-/** What long work reports and obeys. */
-export interface Work {
-  /** Called now and then with bytes done and, where it is known, bytes in all. */
-  readonly onProgress?: ((done: number, total: number | null) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** A record of one of several channels. */
 export interface ChannelRecord extends DecodedRecord {
@@ -16,29 +11,6 @@ export interface ChannelRecord extends DecodedRecord {
   readonly source: number;
   /** False for a record at which channels meet, but for the last of them: it is applied once (stream 14.1). */
   readonly applies: boolean;
-}
-
-/**
- * All records of a source, in order.
- * @throws the decoder's errors; TRUNCATED at the end of a stream that is not whole; CANCELLED.
- */
-export async function* readStream(
-  source: ByteSource,
-  decoder: StreamDecoder,
-  work: Work = {},
-): AsyncGenerator<DecodedRecord> {
-  let done = 0;
-  for await (const piece of source.pieces()) {
-    if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', `Reading ${source.name} was cancelled`);
-    decoder.feed(piece);
-    for (let record = decoder.read(); record !== undefined; record = decoder.read()) yield record;
-    done += piece.byteLength;
-    work.onProgress?.(done, source.size);
-  }
-  // A preamble's refusal waits behind ABOUT: it comes before the news that the stream ends.
-  const last = decoder.read();
-  if (last !== undefined) yield last;
-  decoder.finish();
 }
 
 /** Decoders for sources, which take a larger container for what it is. */
@@ -57,14 +29,16 @@ export async function* readChannels(
   work: Work = {},
 ): AsyncGenerator<ChannelRecord> {
   if (sources.length === 1) {
-    for await (const decoded of readStream(sources[0], decoders[0], work)) {
+    for await (const decoded of decodePieces(watchedPieces(sources[0], work), decoders[0])) {
       yield { ...decoded, source: 0, applies: true };
     }
     // What is wrong with the channel itself comes first: it may be one of several, and the others missing.
     checkChannels([decoders[0].preamble!]);
     return;
   }
-  const readers = sources.map((source, i) => named(readStream(source, decoders[i], work), source.name));
+  const readers = sources.map((source, i) =>
+    named(decodePieces(watchedPieces(source, work), decoders[i]), source.name),
+  );
   try {
     // The first record, ABOUT, tells which channel a source is.
     for (const [source, reader] of readers.entries()) {

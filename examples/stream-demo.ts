@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: what there is, in a few seconds. A machine of 64 MiB with tmem and a record of its own is saved,
- * looked at, checked, damaged, cut, and read at random. Ends with 1 when anything is not as it should be.
+ * `npm run demo:stream`: what a stream is, in a few seconds. A machine of 64 MiB with tmem and a record of its
+ * own is saved, looked at, checked, damaged, cut, and read at random. Ends with 1 when anything is not as it should be.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';

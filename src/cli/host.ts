@@ -1,0 +1,72 @@
+import { Command, Option } from 'commander';
+import { defaultSocketPath } from '../host/socket-path.ts';
+import type { Context } from './context.ts';
+import { addExamples } from './examples.ts';
+import { addHostOptions, hostOf, type HostOptions } from './host-connection.ts';
+import { parseSize } from './size.ts';
+import { formatBytes, plural } from './text/format.ts';
+import { packageVersion } from './version.ts';
+
+interface RunOptions extends HostOptions {
+  readonly tmem: number;
+}
+
+const DEFAULT_TMEM = '256M';
+
+/** `transmigrate host run` and `transmigrate host info`. */
+export function hostCommand(context: Context): Command {
+  return new Command('host')
+    .summary('run the host that guests live on, or ask about it')
+    .description('The host is a process that runs guests and listens on a unix socket, which only its user can open.')
+    .addCommand(runCommand(context))
+    .addCommand(infoCommand(context));
+}
+
+function runCommand(context: Context): Command {
+  const command = new Command('run')
+    .summary('run a host until it is told to end')
+    .description('Runs a host until Ctrl-C or SIGTERM. Its guests end with it, however it ends.')
+    .addOption(new Option('--socket <path>', 'where to listen (default: TRANSMIGRATE_SOCKET, or the user’s own)'))
+    .addOption(
+      new Option('--tmem <size>', 'memory for the tmem of all guests, or "off"')
+        .argParser((text) => (text === 'off' ? 0 : parseSize(text)))
+        .default(parseSize(DEFAULT_TMEM), DEFAULT_TMEM),
+    )
+    .action(async (_options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<RunOptions>();
+      // Ctrl-C ends the guests first.
+      context.endsItself = true;
+      const socketPath = options.socket ?? defaultSocketPath(context.env);
+      await context.library.runHost(
+        { socketPath, tmemBytes: options.tmem, version: packageVersion() },
+        context.signal,
+        async () => {
+          if (options.quiet !== true)
+            await context.stdout.writeLines([`listening on ${socketPath}, process ${process.pid}`]);
+        },
+      );
+    });
+  return addExamples(command, [
+    { line: 'transmigrate host run', what: 'A host for this user.' },
+    { line: 'transmigrate host run --tmem 1G --socket /run/user/1000/second.sock', what: 'Another one.' },
+  ]);
+}
+
+function infoCommand(context: Context): Command {
+  const command = new Command('info')
+    .summary('show what the host is')
+    .action(async (_options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<HostOptions>();
+      const info = await (await hostOf(context, options)).info();
+      if (options.json === true) await context.stdout.writeJson(info);
+      else {
+        const { version, pid, guests, tmem } = info;
+        const lent =
+          tmem === null
+            ? 'tmem is off'
+            : `tmem: ${plural(tmem.pages, 'page')}, ${formatBytes(tmem.usedBytes)} of ${formatBytes(tmem.limitBytes)}`;
+        await context.stdout.writeLines([`transmigrate ${version}, process ${pid}`, plural(guests, 'guest'), lent]);
+      }
+    });
+  return addHostOptions(command);
+}

@@ -1,0 +1,250 @@
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { TransmigrateError, type ErrorJson } from '../errors.ts';
+import { readFailed } from '../io/read-failed.ts';
+import {
+  errorFromJson,
+  WORK_HEADER,
+  type CreateChoice,
+  type GuestInfo,
+  type HostInfo,
+  type RestoreChoice,
+  type RestoreResult,
+  type SaveChoice,
+  type SaveResult,
+  type WorkEvent,
+} from './api.ts';
+import { TRAILER, type ImageEnd } from './image-end.ts';
+
+type Optional<T> = { [K in keyof T]?: T[K] | undefined };
+
+/** What long work tells its caller. */
+export interface ClientWork {
+  readonly onProgress?: (done: number, total: number | null) => void;
+  readonly signal?: AbortSignal;
+}
+
+interface Sent {
+  readonly json?: object;
+  readonly bytes?: Uint8Array;
+  readonly stream?: Readable;
+  readonly signal?: AbortSignal | undefined;
+  /** An id by which it can be cancelled. */
+  readonly work?: string;
+}
+
+/** How long a host may take to end what was cancelled. */
+const CANCEL_MS = 5000;
+
+/** Speaks to a host through its unix socket. Errors are those that the host threw. */
+export class HostClient {
+  readonly socketPath: string;
+
+  constructor(socketPath: string) {
+    this.socketPath = socketPath;
+  }
+
+  info(): Promise<HostInfo> {
+    return this.#ask('GET', '/v1/host') as Promise<HostInfo>;
+  }
+
+  async list(): Promise<GuestInfo[]> {
+    return ((await this.#ask('GET', '/v1/guests')) as { guests: GuestInfo[] }).guests;
+  }
+
+  create(choice: Optional<CreateChoice> & Pick<CreateChoice, 'boot'>): Promise<GuestInfo> {
+    return this.#ask('POST', '/v1/guests', { json: choice }) as Promise<GuestInfo>;
+  }
+
+  guest(name: string): Promise<GuestInfo> {
+    return this.#ask('GET', guestPath(name)) as Promise<GuestInfo>;
+  }
+
+  pause(name: string): Promise<GuestInfo> {
+    return this.#ask('POST', guestPath(name, 'pause')) as Promise<GuestInfo>;
+  }
+
+  unpause(name: string): Promise<GuestInfo> {
+    return this.#ask('POST', guestPath(name, 'unpause')) as Promise<GuestInfo>;
+  }
+
+  destroy(name: string): Promise<GuestInfo> {
+    return this.#ask('DELETE', guestPath(name)) as Promise<GuestInfo>;
+  }
+
+  /** Sends bytes to the guest's serial port, as if typed. */
+  async type(name: string, bytes: Uint8Array): Promise<void> {
+    await this.#ask('POST', guestPath(name, 'console'), { bytes });
+  }
+
+  /** What the guest wrote on its serial port, and with `follow` what it will write until it is gone. */
+  async *console(name: string, follow: boolean, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    const response = await this.#send('GET', `${guestPath(name, 'console')}?follow=${follow ? 1 : 0}`, { signal });
+    try {
+      yield* response as AsyncIterable<Uint8Array>;
+    } catch (cause) {
+      throw this.#lost(cause, signal);
+    }
+  }
+
+  /** Saves into a file of the host. */
+  save(name: string, choice: Optional<SaveChoice> & { path: string }, work: ClientWork = {}): Promise<SaveResult> {
+    return this.#work(guestPath(name, 'save'), { json: choice }, work) as Promise<SaveResult>;
+  }
+
+  /**
+   * Saves into `write`, which is given the bytes of the image in order, and resolves when it has taken them. Only then
+   * a guest that is to be stopped is destroyed; when `write` fails, it goes on as before.
+   */
+  async saveTo(
+    name: string,
+    choice: Optional<SaveChoice>,
+    write: (bytes: Uint8Array) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<SaveResult> {
+    const { after = 'run' } = choice;
+    const wasRunning = (await this.guest(name)).state === 'running';
+    const asked = { ...choice, after: after === 'stop' ? 'pause' : after };
+    const response = await this.#send('POST', guestPath(name, 'save'), { json: asked, signal });
+    try {
+      try {
+        for await (const bytes of response as AsyncIterable<Uint8Array>) await write(bytes);
+      } catch (cause) {
+        throw cause instanceof TransmigrateError ? cause : this.#lost(cause, signal);
+      }
+      const result = this.#endOf(response, signal);
+      if (after !== 'stop') return result;
+      await this.destroy(name);
+      return { ...result, state: 'destroyed' };
+    } catch (error) {
+      response.destroy();
+      // The host may have been done already when it failed here. When it was not, it lets the guest go on itself.
+      if (wasRunning && asked.after === 'pause') await this.unpause(name).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Restores a file of the host, or the bytes that `image` gives. */
+  restore(choice: Optional<RestoreChoice>, work: ClientWork = {}, image?: Readable): Promise<RestoreResult> {
+    if (image === undefined) return this.#work('/v1/restore', { json: choice }, work) as Promise<RestoreResult>;
+    const query = encodeURIComponent(JSON.stringify(choice));
+    return this.#work(`/v1/restore?choice=${query}`, { stream: image }, work) as Promise<RestoreResult>;
+  }
+
+  async #ask(method: string, path: string, sent: Sent = {}): Promise<unknown> {
+    return JSON.parse(await text(await this.#send(method, path, sent))) as unknown;
+  }
+
+  /**
+   * Long work. When it is cancelled, the host is told, and what it answers then is waited for: it may be done already.
+   * A host that does not answer in {@link CANCEL_MS} is left.
+   */
+  async #work(path: string, sent: Sent, { onProgress, signal }: ClientWork): Promise<unknown> {
+    if (signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'cancelled');
+    const id = randomUUID();
+    const leave = new AbortController();
+    let limit: NodeJS.Timeout | undefined;
+    const cancel = (): void => {
+      limit = setTimeout(() => leave.abort(), CANCEL_MS);
+      // What the host does not know yet, or no longer, has nothing to cancel.
+      this.#ask('DELETE', `/v1/work/${id}`).catch(() => leave.abort());
+    };
+    signal?.addEventListener('abort', cancel, { once: true });
+    try {
+      return await this.#events(path, { ...sent, work: id, signal: leave.signal }, onProgress);
+    } catch (error) {
+      if (!leave.signal.aborted) throw error;
+      throw new TransmigrateError('CANCELLED', 'cancelled', { cause: error });
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+      clearTimeout(limit);
+    }
+  }
+
+  async #events(path: string, sent: Sent, onProgress: ClientWork['onProgress']): Promise<unknown> {
+    const response = await this.#send('POST', path, sent);
+    let left = '';
+    try {
+      for await (const piece of response.setEncoding('utf8') as AsyncIterable<string>) {
+        const lines = (left + piece).split('\n');
+        left = lines.pop()!;
+        for (const line of lines) {
+          const event = JSON.parse(line) as WorkEvent;
+          if (event.event === 'progress') onProgress?.(event.done, event.total);
+          if (event.event === 'done') return event.result;
+          if (event.event === 'failed') throw errorFromJson(event.error);
+        }
+      }
+    } catch (cause) {
+      throw cause instanceof TransmigrateError ? cause : this.#lost(cause, sent.signal);
+    }
+    throw this.#lost(new Error('the answer ends early'), sent.signal);
+  }
+
+  /** How an image that was sent ended. */
+  #endOf(response: IncomingMessage, signal: AbortSignal | undefined): SaveResult {
+    const text = response.trailers[TRAILER];
+    if (text === undefined) throw this.#lost(new Error('the answer ends early'), signal);
+    const end = JSON.parse(decodeURIComponent(text)) as ImageEnd;
+    if ('error' in end) throw errorFromJson(end.error);
+    return end.result;
+  }
+
+  /** Sends a request. @returns an answer that is no error. */
+  async #send(method: string, path: string, sent: Sent): Promise<IncomingMessage> {
+    const { json, bytes, stream, signal, work } = sent;
+    const body = json === undefined ? bytes : new TextEncoder().encode(JSON.stringify(json));
+    const type = json === undefined ? 'application/octet-stream' : 'application/json';
+    const headers = {
+      'content-type': type,
+      ...(body !== undefined && { 'content-length': body.byteLength }),
+      ...(work !== undefined && { [WORK_HEADER]: work }),
+    };
+    const { socketPath } = this;
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const request = httpRequest(
+        { socketPath, method, path, headers, agent: false, ...(signal !== undefined && { signal }) },
+        resolve,
+      );
+      request.on('error', (cause) => {
+        // What is not wanted any more may break off; then the answer says why.
+        reject(cause instanceof TransmigrateError ? cause : this.#lost(cause, signal));
+      });
+      if (stream === undefined) request.end(body);
+      else {
+        const broken = (cause: Error): void => void request.destroy(readFailed('standard input', cause));
+        stream.once('error', broken);
+        request.once('close', () => {
+          stream.off('error', broken);
+          stream.unpipe(request);
+        });
+        stream.pipe(request);
+      }
+    });
+    if (response.statusCode === 200) return response;
+    throw errorFromJson((JSON.parse(await text(response)) as { error: ErrorJson }).error);
+  }
+
+  #lost(cause: unknown, signal: AbortSignal | undefined): TransmigrateError {
+    if (signal?.aborted === true) return new TransmigrateError('CANCELLED', 'cancelled', { cause });
+    const { code } = cause as NodeJS.ErrnoException;
+    const what =
+      code === 'ENOENT' || code === 'ECONNREFUSED'
+        ? `No host runs on ${this.socketPath}`
+        : code === 'EACCES'
+          ? `The host on ${this.socketPath} is another user's`
+          : `The connection to the host on ${this.socketPath} was lost`;
+    return new TransmigrateError('HOST_UNREACHABLE', what, { cause, data: { socket: this.socketPath } });
+  }
+}
+
+function guestPath(name: string, action?: string): string {
+  return `/v1/guests/${encodeURIComponent(name)}${action === undefined ? '' : `/${action}`}`;
+}
+
+async function text(response: IncomingMessage): Promise<string> {
+  let all = '';
+  for await (const piece of response.setEncoding('utf8') as AsyncIterable<string>) all += piece;
+  return all;
+}

@@ -1,0 +1,23 @@
+import type { JsonObject } from '../bytes/bounded-json.ts';
+import type { Machine, TmemService } from '../machine/machine.ts';
+import type { ImageClaims } from '../migrate/restore/image-claims.ts';
+import type { CreateChoice } from './api.ts';
+
+/** A machine that was made, and what to say of it in an image so that it can be made again. */
+export interface Made {
+  readonly machine: Machine;
+  readonly configuration: JsonObject;
+  /** The largest device blob that makes sense for it. */
+  readonly mostDeviceBytes: number;
+}
+
+/** Makes machines for a host. */
+export interface Driver {
+  /** A machine that is about to boot, paused. @param tmem null: the guest has none. */
+  create(choice: CreateChoice, tmem: TmemService | null): Promise<Made>;
+  /**
+   * An empty machine for what an image claims to hold, paused.
+   * @throws DRIVER_VERSION, MACHINE_CONFIG, DISK_MISMATCH
+   */
+  forImage(claims: ImageClaims, tmem: TmemService | null): Promise<Made>;
+}

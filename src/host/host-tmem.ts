@@ -1,0 +1,101 @@
+import { TransmigrateError } from '../errors.ts';
+import type { TmemService } from '../machine/machine.ts';
+import { TmemLoader, TmemWriter } from '../migrate/section/tmem.ts';
+import type { TmemPin } from '../migrate/save/save.ts';
+import { TmemEngine } from '../tmem/engine.ts';
+import { TmemHypercall } from '../tmem/hypercall.ts';
+import { IncomingTmem } from '../tmem/incoming.ts';
+import { TmemSnapshot } from '../tmem/snapshot.ts';
+import { tmemStatistics, type TmemStatistics } from '../tmem/statistics.ts';
+import type { HostInfo } from './api.ts';
+
+/** The place of one guest in the host's tmem. */
+export interface TmemSeat {
+  /** Number of its client in the engine. */
+  readonly client: number;
+  /** Answers the guest's requests. */
+  readonly service: TmemService;
+  counts(): { readonly pools: number; readonly pages: number };
+  /** Takes tmem records of an image. */
+  loader(): TmemLoader;
+  /** What was loaded belongs to the guest from now on, and is seen by others. @returns pages that are there */
+  moveIn(): number;
+  /** What did not come along. */
+  warnings(): readonly string[];
+  /** Everything of the guest goes. */
+  leave(): void;
+}
+
+/** The one tmem engine of a host (T1), or none. */
+export class HostTmem {
+  readonly #engine: TmemEngine | undefined;
+  readonly #hypercall: TmemHypercall | undefined;
+  #clients = 0;
+
+  /** @param limitBytes 0: tmem is off. @param seed 32 random bits. */
+  constructor(limitBytes: number, seed: number) {
+    if (limitBytes === 0) return;
+    this.#engine = new TmemEngine({ limitBytes, seed, client: { compress: true } });
+    this.#hypercall = new TmemHypercall(this.#engine);
+  }
+
+  /** Everything about the engine; undefined when tmem is off. */
+  statistics(): TmemStatistics | undefined {
+    return this.#engine === undefined ? undefined : tmemStatistics(this.#engine);
+  }
+
+  info(): HostInfo['tmem'] {
+    if (this.#engine === undefined) return null;
+    const { limitBytes, chargedBytes, pages } = tmemStatistics(this.#engine);
+    return { limitBytes, usedBytes: chargedBytes, pages };
+  }
+
+  /** A place for a new guest. @throws TMEM_DISABLED */
+  seat(): TmemSeat {
+    const engine = this.#engine;
+    const hypercall = this.#hypercall;
+    if (engine === undefined || hypercall === undefined) {
+      throw new TransmigrateError('TMEM_DISABLED', 'The guest needs tmem, and this host has none');
+    }
+    const client = ++this.#clients;
+    let loader: TmemLoader | undefined;
+    const counts: TmemSeat['counts'] = () => {
+      const counted = tmemStatistics(engine).clients.find((each) => each.client === client);
+      if (counted === undefined) return { pools: 0, pages: 0 };
+      return { pools: counted.pools.length, pages: counted.ephemeralPages + counted.persistentPages };
+    };
+    return {
+      client,
+      service: (descriptor, page) => hypercall.execute(client, descriptor, page),
+      counts,
+      loader: () =>
+        (loader = new TmemLoader(({ compress, frozen, weight, cap, allowancePages, authorised }) => {
+          // This host grants what is asked for; its own limit holds in any case.
+          const granted = { compress, frozen, weight, cap, allowance: Number(allowancePages) };
+          return new IncomingTmem(engine, client, granted, authorised);
+        })),
+      moveIn: () => {
+        loader?.incoming?.run();
+        return counts().pages;
+      },
+      warnings: () => loader?.warnings ?? [],
+      leave: () => {
+        loader?.incoming?.rollback();
+        engine.destroyClient(client);
+      },
+    };
+  }
+
+  /** Pins a guest's tmem as it is now (T2). @throws TMEM_NO_MEMORY, TMEM_READERS, TMEM_SHARED_POOL */
+  pin(client: number | null): TmemPin | null {
+    if (client === null || this.#engine?.settings(client) === undefined) return null;
+    const snapshot = new TmemSnapshot(this.#engine, client, { ephemeral: true });
+    const pages = snapshot.left;
+    return { section: new TmemWriter(snapshot), pages, release: () => snapshot.close() };
+  }
+
+  /** A guest is gone. */
+  leave(client: number | null): void {
+    if (client !== null) this.#engine?.destroyClient(client);
+  }
+}

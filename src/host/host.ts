@@ -1,0 +1,322 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { JsonObject } from '../bytes/bounded-json.ts';
+import { TransmigrateError } from '../errors.ts';
+import { openFileSource } from '../io/file.ts';
+import { FileSink } from '../io/file-sink.ts';
+import type { ByteSource } from '../io/source.ts';
+import type { Work } from '../io/work.ts';
+import { restoreMachine, type Hidden } from '../migrate/restore/restore.ts';
+import type { ImageClaims } from '../migrate/restore/image-claims.ts';
+import {
+  NAME,
+  type CreateChoice,
+  type GuestInfo,
+  type HostInfo,
+  type RestoreChoice,
+  type RestoreResult,
+  type SaveChoice,
+  type SaveResult,
+} from './api.ts';
+import type { Driver } from './driver.ts';
+import { Guest } from './guest.ts';
+import type { HostTmem, TmemSeat } from './host-tmem.ts';
+import { checkSharedDisks, saveGuest, sharedDisks, type ImageSink } from './saving.ts';
+
+export interface HostParts {
+  readonly version: string;
+  readonly driver: Driver;
+  readonly tmem: HostTmem;
+}
+
+/** What a guest is made of. */
+interface Member {
+  readonly name: string;
+  readonly uuid: string;
+  readonly machine: Guest['machine'];
+  readonly seat: TmemSeat | null;
+  readonly configuration: JsonObject;
+  readonly paused: boolean;
+}
+
+/** The first epoch of a guest that was not migrated. */
+const FIRST_EPOCH = 1;
+
+/** Everything that runs on this machine under Transmigrate. It knows nothing of how it is asked. */
+export class Host {
+  readonly #parts: HostParts;
+  readonly #guests = new Map<string, Guest>();
+  /** Names and uuids of guests that are being made. */
+  readonly #reserved = new Set<string>();
+  /** Guests that are being made. */
+  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #closing = new AbortController();
+
+  constructor(parts: HostParts) {
+    this.#parts = parts;
+  }
+
+  info(): HostInfo {
+    const { version, tmem } = this.#parts;
+    return { version, pid: process.pid, guests: this.#guests.size, tmem: tmem.info() };
+  }
+
+  list(): GuestInfo[] {
+    return [...this.#guests.values()].map((guest) => guest.info());
+  }
+
+  /** @throws GUEST_UNKNOWN */
+  guest(name: string): Guest {
+    const guest = this.#guests.get(name);
+    if (guest !== undefined) return guest;
+    throw new TransmigrateError('GUEST_UNKNOWN', `No guest is called ${name}`, {
+      data: { name, guests: [...this.#guests.keys()] },
+    });
+  }
+
+  /** Boots a guest. @throws NAME_TAKEN, TMEM_DISABLED, what the driver throws: then there is nothing new here */
+  create(choice: CreateChoice): Promise<GuestInfo> {
+    return this.#making(async (reserved) => {
+      const { paused } = choice;
+      const name = this.#reserveName(choice.name, reserved);
+      const seat = choice.tmem ? this.#parts.tmem.seat() : null;
+      try {
+        const { machine, configuration } = await this.#parts.driver.create(choice, seat?.service ?? null);
+        return (await this.#add({ name, uuid: randomUUID(), machine, seat, configuration, paused })).info();
+      } catch (error) {
+        seat?.leave();
+        throw error;
+      }
+    });
+  }
+
+  async pause(name: string): Promise<GuestInfo> {
+    const guest = this.guest(name);
+    guest.mustLive();
+    await guest.during('pausing', () => guest.machine.pause());
+    return guest.info();
+  }
+
+  async unpause(name: string): Promise<GuestInfo> {
+    const guest = this.guest(name);
+    guest.mustLive();
+    await guest.during('unpausing', () => guest.machine.resume());
+    return guest.info();
+  }
+
+  /** Ends a guest, whatever is being done with it. */
+  async destroy(name: string): Promise<GuestInfo> {
+    const guest = this.guest(name);
+    const info = guest.info();
+    this.#guests.delete(name);
+    await this.#end(guest);
+    return info;
+  }
+
+  /**
+   * Saves a guest into a file of this machine, or into `sink`.
+   * @throws USAGE, GUEST_UNKNOWN, GUEST_BUSY, GUEST_CRASHED, SHARED_DISK, WRITE_FAILED ...: then the guest is as it
+   * was, and there is no file
+   */
+  async save(name: string, choice: SaveChoice, work: Work, sink?: ImageSink): Promise<SaveResult> {
+    const guest = this.guest(name);
+    guest.mustLive();
+    const { after, path = null } = choice;
+    if (path === null && after === 'stop') {
+      // Only its reader knows when the image is safe.
+      throw new TransmigrateError('USAGE', 'A guest whose image is sent is not stopped: destroy it once it is safe');
+    }
+    const result = await guest.during('saving', async (interrupted) => {
+      const signal = work.signal === undefined ? interrupted : AbortSignal.any([interrupted, work.signal]);
+      const warnings = checkSharedDisks(guest, after);
+      try {
+        const saved = await saveGuest({
+          guest,
+          choice,
+          sink: sink ?? (await FileSink.create(path!, randomBytes(6).toString('hex'))),
+          tool: { name: 'transmigrate', version: this.#parts.version },
+          pinTmem: () => this.#parts.tmem.pin(guest.tmemClient),
+          work: { ...work, signal },
+        });
+        const { bytes, pages, tmemPages, pauseMs } = saved;
+        const { uuid, state } = guest;
+        return { name, uuid, state, path, bytes, pages, tmemPages, pauseMs, warnings };
+      } catch (error) {
+        // What fails then mostly fails because its guest went away.
+        if (!interrupted.aborted) throw error;
+        throw new TransmigrateError('CANCELLED', `${name} was destroyed while it was saved`, { cause: error });
+      }
+    });
+    if (after !== 'stop') return result;
+    // Somebody else may have been quicker.
+    if (this.#guests.get(name) === guest) this.#guests.delete(name);
+    await this.#end(guest);
+    return { ...result, state: 'destroyed' };
+  }
+
+  /**
+   * Makes a guest of an image, from a file of this machine or from `image`, which is closed.
+   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED ...: then there is nothing new here
+   */
+  restore(choice: RestoreChoice, work: Work, image?: ByteSource): Promise<RestoreResult> {
+    return this.#making(async (reserved, closing) => {
+      const signal = work.signal === undefined ? closing : AbortSignal.any([closing, work.signal]);
+      const source = image ?? (await openFileSource(choice.path!));
+      // A pipe that says nothing would be waited for.
+      const close = (): void => void (source.random === null ? source.close() : undefined);
+      signal.addEventListener('abort', close, { once: true });
+      if (signal.aborted) close();
+      try {
+        return await this.#restoreFrom(source, choice, { ...work, signal }, reserved);
+      } catch (error) {
+        if (!signal.aborted) throw error;
+        throw new TransmigrateError('CANCELLED', 'The restore was cancelled', { cause: error });
+      } finally {
+        signal.removeEventListener('abort', close);
+        await source.close();
+      }
+    });
+  }
+
+  async #restoreFrom(
+    source: ByteSource,
+    choice: RestoreChoice,
+    work: Work,
+    reserved: string[],
+  ): Promise<RestoreResult> {
+    let made: { name: string; uuid: string; seat: TmemSeat | null; configuration: JsonObject } | undefined;
+    const { paused } = choice;
+    const make = async (claims: ImageClaims): Promise<Hidden> => {
+      const uuid = choice.sameIdentity ? this.#reserveIdentity(claims, reserved) : randomUUID();
+      const name = this.#reserveName(choice.name ?? usableName(claims.name), reserved);
+      const seat = claims.tmem ? this.#parts.tmem.seat() : null;
+      try {
+        const { machine, mostDeviceBytes, configuration } = await this.#parts.driver.forImage(
+          claims,
+          seat?.service ?? null,
+        );
+        made = { name, uuid, seat, configuration };
+        return { machine, mostDeviceBytes, tmem: seat?.loader() ?? null };
+      } catch (error) {
+        seat?.leave();
+        throw error;
+      }
+    };
+    const discard = async ({ machine }: Hidden): Promise<void> => {
+      await machine.close();
+      made?.seat?.leave();
+    };
+    const { machine, pages } = await restoreMachine(source, { make, discard, wallClockMs: () => Date.now(), ...work });
+    const { seat } = made!;
+    let tmemPages = 0;
+    let guest: Guest;
+    try {
+      if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The restore was cancelled');
+      tmemPages = seat?.moveIn() ?? 0;
+      guest = await this.#add({ ...made!, machine, paused });
+    } catch (error) {
+      await machine.close();
+      seat?.leave();
+      throw error;
+    }
+    const disks = sharedDisks(guest).map((disk) => `it writes to ${disk.location}, which the image names`);
+    return { guest: guest.info(), pages, tmemPages, warnings: [...(seat?.warnings() ?? []), ...disks] };
+  }
+
+  /** Ends all guests, and whatever is being done. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    const guests = [...this.#guests.values()];
+    this.#guests.clear();
+    await Promise.all(guests.map((guest) => this.#end(guest)));
+    await Promise.allSettled(this.#underWay);
+  }
+
+  /**
+   * Makes a guest. What `work` reserves is free again at its end; when the host closes, it is waited for.
+   * @param work gets the list of what it reserves, and a signal of the host's end.
+   */
+  async #making<T>(work: (reserved: string[], closing: AbortSignal) => Promise<T>): Promise<T> {
+    const { signal } = this.#closing;
+    checkOpen(signal);
+    const reserved: string[] = [];
+    const done = work(reserved, signal);
+    this.#underWay.add(done);
+    try {
+      return await done;
+    } finally {
+      this.#underWay.delete(done);
+      for (const one of reserved) this.#reserved.delete(one);
+    }
+  }
+
+  /** The last step of making a guest: others see it, and it runs. When that fails, its machine is closed. */
+  async #add({ seat, paused, ...parts }: Member): Promise<Guest> {
+    const { machine, name } = parts;
+    const guest = new Guest({
+      ...parts,
+      tmemClient: seat?.client ?? null,
+      tmemCounts: () => (seat === null ? null : seat.counts()),
+      since: new Date(),
+    });
+    try {
+      await machine.grant(FIRST_EPOCH);
+      checkOpen(this.#closing.signal);
+      this.#guests.set(name, guest);
+      if (!paused) await machine.resume();
+      return guest;
+    } catch (error) {
+      if (this.#guests.get(name) === guest) this.#guests.delete(name);
+      await machine.close();
+      throw error;
+    }
+  }
+
+  async #end(guest: Guest): Promise<void> {
+    guest.interrupt();
+    await guest.machine.close();
+    guest.console.end();
+    // What was being done with it takes its traces away.
+    await guest.idle();
+    this.#parts.tmem.leave(guest.tmemClient);
+  }
+
+  /** Keeps a name for a guest that is being made. @throws NAME_TAKEN */
+  #reserveName(wanted: string | undefined, reserved: string[]): string {
+    const isTaken = (name: string): boolean => this.#guests.has(name) || this.#reserved.has(`name ${name}`);
+    let number = 1;
+    while (isTaken(`guest-${number}`)) number++;
+    const name = wanted ?? `guest-${number}`;
+    if (isTaken(name)) {
+      throw new TransmigrateError('NAME_TAKEN', `A guest is called ${name} already`, { data: { name } });
+    }
+    this.#reserve(`name ${name}`, reserved);
+    return name;
+  }
+
+  /** Keeps the identity in an image for a guest that is being made. @throws IDENTITY_TAKEN */
+  #reserveIdentity({ uuid }: ImageClaims, reserved: string[]): string {
+    if (uuid === null) throw new TransmigrateError('IDENTITY_TAKEN', 'The image does not say who it is');
+    const taken = (what: string, name?: string) =>
+      new TransmigrateError('IDENTITY_TAKEN', what, { data: { uuid, ...(name !== undefined && { name }) } });
+    for (const guest of this.#guests.values()) {
+      if (guest.uuid === uuid) throw taken(`${guest.name} is that machine, and it is here already`, guest.name);
+    }
+    if (this.#reserved.has(`uuid ${uuid}`)) throw taken('That machine is being restored here already');
+    this.#reserve(`uuid ${uuid}`, reserved);
+    return uuid;
+  }
+
+  #reserve(what: string, reserved: string[]): void {
+    this.#reserved.add(what);
+    reserved.push(what);
+  }
+}
+
+function checkOpen(closing: AbortSignal): void {
+  if (closing.aborted) throw new TransmigrateError('CANCELLED', 'The host is closing');
+}
+
+/** The name in an image, if it can be one here. */
+function usableName(name: string | null): string | undefined {
+  return name !== null && NAME.test(name) ? name : undefined;
+}

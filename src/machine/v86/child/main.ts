@@ -1,0 +1,17 @@
+/** A guest's own process: it ends when its channel to the parent does, whatever ended the parent (M1). */
+import { Socket } from 'node:net';
+import { CHILD_FD } from './messages.ts';
+import { GuestServer } from './server.ts';
+
+const control = new Socket({ fd: CHILD_FD.control, readable: true, writable: true });
+const end = (): never => process.exit(0);
+control.on('close', end);
+control.on('end', end);
+control.on('error', end);
+
+const server = new GuestServer(control, end);
+control.on('data', (piece: Buffer) => server.feed(piece));
+
+// What gets here is a defect of the driver, or something that v86 does on a timer of its own.
+process.on('uncaughtException', (error) => server.crashed(error));
+process.on('unhandledRejection', (reason) => server.crashed(reason));

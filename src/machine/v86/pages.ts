@@ -1,0 +1,190 @@
+/** Copies of guest memory: nothing that leaves the guest's thread is a view of it (M2). */
+import type { PageBatch } from '../machine.ts';
+
+export const PAGE_BYTES = 4096;
+/** Pages that are compared as one before they are looked at one by one. */
+const BLOCK_PAGES = 16;
+const ZERO = Buffer.alloc(PAGE_BYTES * BLOCK_PAGES);
+
+export const PAGE_LIMITS = {
+  /** Pages that one batch carries: 16 MiB. */
+  batch: 4096,
+  /** Pages of one step of a scan when nobody says otherwise: 8 MiB, about a millisecond. */
+  scan: 2048,
+  /** Pages that one step takes when nobody says otherwise: 1 MiB. */
+  dirty: 256,
+} as const;
+
+/** Calls back for each page of a range that differs between two memories of one layout. Stops when it returns false. */
+function visitDifferent(
+  left: Buffer,
+  right: Buffer,
+  rightRepeats: boolean,
+  first: number,
+  end: number,
+  visit: (pfn: number) => boolean,
+): number {
+  let pfn = first;
+  while (pfn < end) {
+    const stop = Math.min(end, pfn + BLOCK_PAGES);
+    const from = pfn * PAGE_BYTES;
+    const to = stop * PAGE_BYTES;
+    const base = rightRepeats ? from : 0;
+    if (left.compare(right, from - base, to - base, from, to) === 0) {
+      pfn = stop;
+      continue;
+    }
+    for (; pfn < stop; pfn++) {
+      const at = pfn * PAGE_BYTES;
+      const differs = left.compare(right, at - base, at - base + PAGE_BYTES, at, at + PAGE_BYTES) !== 0;
+      if (differs && !visit(pfn)) return pfn + 1;
+    }
+  }
+  return end;
+}
+
+/** Copies of the pages of a range that are not zero. */
+export function copyPages(memory: Buffer, first: number, count: number): PageBatch {
+  return gather(memory, findPages(memory, first, count));
+}
+
+/** The numbers of the pages of a range that are not zero. */
+export function findPages(memory: Buffer, first: number, count: number): Uint32Array {
+  const found = new Uint32Array(count);
+  let used = 0;
+  visitDifferent(memory, ZERO, true, first, first + count, (pfn) => {
+    found[used++] = pfn;
+    return true;
+  });
+  return found.slice(0, used);
+}
+
+/** The memory of each run of pages that follow each other: views, not copies. */
+export function runsOf(memory: Buffer, pfns: Uint32Array): Uint8Array[] {
+  const runs: Uint8Array[] = [];
+  for (let i = 0; i < pfns.length;) {
+    let end = i + 1;
+    while (end < pfns.length && pfns[end] === pfns[end - 1] + 1) end++;
+    runs.push(memory.subarray(pfns[i] * PAGE_BYTES, (pfns[i] + end - i) * PAGE_BYTES));
+    i = end;
+  }
+  return runs;
+}
+
+/** The pages with these numbers. `pfns` goes into the batch. */
+export function gather(memory: Buffer, pfns: Uint32Array): PageBatch {
+  const bytes = new Uint8Array(pfns.length * PAGE_BYTES);
+  for (let i = 0; i < pfns.length;) {
+    let end = i + 1;
+    while (end < pfns.length && pfns[end] === pfns[end - 1] + 1) end++;
+    const from = pfns[i] * PAGE_BYTES;
+    memory.copy(bytes, i * PAGE_BYTES, from, from + (end - i) * PAGE_BYTES);
+    i = end;
+  }
+  return { pfns, bytes };
+}
+
+/** Puts pages in place. The numbers were checked. */
+export function scatter(memory: Buffer, { pfns, bytes }: PageBatch): void {
+  for (let i = 0; i < pfns.length;) {
+    let end = i + 1;
+    while (end < pfns.length && pfns[end] === pfns[end - 1] + 1) end++;
+    memory.set(bytes.subarray(i * PAGE_BYTES, end * PAGE_BYTES), pfns[i] * PAGE_BYTES);
+    i = end;
+  }
+}
+
+/**
+ * What the receiver of the rounds has, and which pages changed since. Comparing, copying to the shadow and handing over
+ * happen in one go, so that the shadow is always what was handed over.
+ */
+export class DirtyScan {
+  readonly #shadow: Buffer;
+  readonly #pages: number;
+  /** A bit for each page that is to be taken though it may not have changed. */
+  readonly #forced: Uint8Array;
+  #forcedCount = 0;
+  #found = new Uint32Array(0);
+
+  /** Begins with a receiver whose memory is zero. */
+  constructor(pages: number) {
+    this.#pages = pages;
+    // Untouched, this takes no memory yet: pages that stay zero are compared with the system's one page of zeros.
+    this.#shadow = Buffer.alloc(pages * PAGE_BYTES);
+    this.#forced = new Uint8Array(Math.ceil(pages / 8));
+  }
+
+  /** The next round takes these pages. */
+  force(pfns: Uint32Array): void {
+    for (const pfn of pfns) {
+      const bit = 1 << (pfn & 7);
+      if ((this.#forced[pfn >> 3] & bit) !== 0) continue;
+      this.#forced[pfn >> 3] |= bit;
+      this.#forcedCount++;
+    }
+  }
+
+  /** Looks at up to `pages` pages from `first` and takes up to `dirty` of them. */
+  step(memory: Buffer, first: number, pages: number, dirty: number): { dirty: PageBatch; next: number } {
+    const end = Math.min(this.#pages, first + pages);
+    if (this.#found.length < dirty) this.#found = new Uint32Array(dirty);
+    const found = this.#found;
+    let used = 0;
+    const take = (pfn: number): boolean => {
+      const at = pfn * PAGE_BYTES;
+      memory.copy(this.#shadow, at, at, at + PAGE_BYTES);
+      this.#unforce(pfn);
+      found[used++] = pfn;
+      return used < dirty;
+    };
+    const next =
+      this.#forcedCount === 0
+        ? visitDifferent(memory, this.#shadow, false, first, end, take)
+        : this.#visitWithForced(memory, first, end, take);
+    return { dirty: gather(this.#shadow, found.slice(0, used)), next };
+  }
+
+  #visitWithForced(memory: Buffer, first: number, end: number, take: (pfn: number) => boolean): number {
+    for (let pfn = first; pfn < end; pfn++) {
+      const at = pfn * PAGE_BYTES;
+      const forced = (this.#forced[pfn >> 3] & (1 << (pfn & 7))) !== 0;
+      if (!forced && memory.compare(this.#shadow, at, at + PAGE_BYTES, at, at + PAGE_BYTES) === 0) continue;
+      if (!take(pfn)) return pfn + 1;
+    }
+    return end;
+  }
+
+  #unforce(pfn: number): void {
+    const bit = 1 << (pfn & 7);
+    if (this.#forcedCount === 0 || (this.#forced[pfn >> 3] & bit) === 0) return;
+    this.#forced[pfn >> 3] &= ~bit;
+    this.#forcedCount--;
+  }
+}
+
+/** A copy of all of memory at one moment, in memory that is there before the moment comes. */
+export class MemoryCopy {
+  readonly bytes: Buffer;
+  /** How far the memory was touched: the system gives a page out only then, which takes longer than copying it. */
+  #touched = 0;
+  /** Whether it holds a copy. */
+  taken = false;
+
+  constructor(bytes: number) {
+    this.bytes = Buffer.allocUnsafeSlow(bytes);
+  }
+
+  /** Touches the next `bytes`. False when all is touched. */
+  touch(bytes: number): boolean {
+    const end = Math.min(this.bytes.byteLength, this.#touched + bytes);
+    this.bytes.fill(0, this.#touched, end);
+    this.#touched = end;
+    return end < this.bytes.byteLength;
+  }
+
+  take(memory: Buffer): void {
+    memory.copy(this.bytes);
+    this.#touched = this.bytes.byteLength;
+    this.taken = true;
+  }
+}

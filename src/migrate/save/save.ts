@@ -1,0 +1,176 @@
+import type { JsonObject } from '../../bytes/bounded-json.ts';
+import type { ByteSink } from '../../bytes/endpoints.ts';
+import { toHex } from '../../bytes/hex.ts';
+import { CODEC } from '../../codec/codec.ts';
+import { TransmigrateError } from '../../errors.ts';
+import { DOMAIN_TYPE, type CaptureReport, type Machine } from '../../machine/machine.ts';
+import { StreamWriter } from '../../stream/writer.ts';
+import { DevicesWriter } from '../section/devices.ts';
+import { MemoryWriter } from '../section/memory.ts';
+import type { StateWriter } from '../section/section.ts';
+
+/** ELF e_machine of a 32-bit x86 guest (stream 2). */
+const EM_386 = 3;
+
+/** What a save needs to know beside the machine. Clock and random bytes are handed in. */
+export interface SaveRequest {
+  readonly machine: Machine;
+  /** Whether the guest runs now, and so is to run on while the image is written. */
+  readonly running: boolean;
+  /** Leave it paused at the point that was saved. */
+  readonly leavePaused: boolean;
+  /** Identity, configuration and tool, for ABOUT (stream 6.1). */
+  readonly about: JsonObject;
+  /** 16 random bytes. */
+  readonly streamId: Uint8Array;
+  readonly codec: 'raw' | 'zstd';
+  /** Threads that compress. */
+  readonly threads: number;
+  /**
+   * Pins the guest's tmem while it stands still (T2); the versions at the pause are what is written.
+   * @returns null when it has none.
+   */
+  readonly pinTmem: () => TmemPin | null;
+  /** Milliseconds that only grow. */
+  readonly now: () => number;
+  /** The guest's time of day, in nanoseconds since 1970 UTC. */
+  readonly guestTimeNs: () => bigint;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A guest's tmem as it was at the pause. */
+export interface TmemPin {
+  readonly section: StateWriter;
+  readonly pages: number;
+  /** The guest's pages are no longer held for the save. */
+  release(): void;
+}
+
+/** What was saved. */
+export interface Saved {
+  readonly bytes: number;
+  readonly pages: number;
+  readonly tmemPages: number;
+  /** How long the guest stood still. */
+  readonly pauseMs: number;
+  /** Of that, for the copy of memory and for device state. */
+  readonly copyMs: number;
+  readonly deviceMs: number;
+}
+
+/**
+ * Saves a machine into a sink (M1, S13, T2): the guest stands still while its memory and devices are copied, and runs
+ * on while they are written. Nothing of it is frozen. When this rejects, the guest is as it was before.
+ *
+ * The sink is not committed: whoever made it does that, and only then is there an image.
+ * @throws what the machine and the sink throw; CANCELLED.
+ */
+export async function saveMachine(request: SaveRequest, sink: ByteSink): Promise<Saved> {
+  const { machine, running, leavePaused, signal } = request;
+  checkSignal(signal);
+  // What was stopped for the save goes on, unless it crashed meanwhile: then that is told by the error that comes.
+  const goOn = async (): Promise<void> => machine.resume().catch(() => undefined);
+  let pin: TmemPin | null = null;
+  try {
+    await machine.prepareCapture();
+    const pausedAt = request.now();
+    let captured: CaptureReport;
+    let guestTimeNs: bigint;
+    try {
+      if (running) await machine.pause();
+      if (machine.status === 'crashed') throw new TransmigrateError('GUEST_CRASHED', 'The guest crashed');
+      checkSignal(signal);
+      // Requests in flight are done: memory, devices and tmem are of one moment.
+      pin = request.pinTmem();
+      guestTimeNs = request.guestTimeNs();
+      captured = await machine.capture({ resume: running && !leavePaused });
+    } catch (error) {
+      if (running) await goOn();
+      throw error;
+    }
+    // To the guest it is over when it goes on; the copy of its devices is on its way for a while.
+    const pauseMs = running && !leavePaused ? captured.stoppedMs : request.now() - pausedAt;
+    try {
+      const pages = await write(request, captured, pin, guestTimeNs, sink);
+      const { copyMs, deviceMs } = captured;
+      return { ...pages, tmemPages: pin?.pages ?? 0, pauseMs, copyMs, deviceMs };
+    } catch (error) {
+      // What was to be left paused is only left so when it was saved.
+      if (running && leavePaused) await goOn();
+      throw error;
+    }
+  } finally {
+    pin?.release();
+    // Of a guest that is no more there is nothing to give back.
+    await machine.releaseCapture().catch(() => undefined);
+  }
+}
+
+async function write(
+  request: SaveRequest,
+  captured: CaptureReport,
+  pin: TmemPin | null,
+  guestTimeNs: bigint,
+  sink: ByteSink,
+): Promise<{ bytes: number; pages: number }> {
+  const { machine, streamId, codec, threads, onProgress, signal } = request;
+  const { domainType, pageBytes, pages, driver, version, fingerprint, vcpus } = machine.capabilities;
+  const writer = await StreamWriter.open(
+    sink,
+    {
+      kind: 'save',
+      byteOrder: 'little',
+      wordBits: 32,
+      domainType: domainType === DOMAIN_TYPE.emulatedWithTmem ? 'emulated-tmem' : 'emulated',
+      machine: EM_386,
+      pageSize: pageBytes,
+      streamId,
+      indexed: true,
+    },
+    {
+      ...request.about,
+      driver: { name: driver, version, fingerprint: toHex(fingerprint) },
+      memory: { bytes: pages * pageBytes, pages },
+      vcpus,
+    },
+    { codec: codec === 'zstd' ? CODEC.zstd : CODEC.raw, threads },
+  );
+  const sections: StateWriter[] = [new DevicesWriter(machine, captured), new MemoryWriter(machine)];
+  if (pin !== null) sections.push(pin.section);
+  const total = sections.reduce((sum, section) => sum + section.bytes, 0);
+  let done = 0;
+  for await (const bytes of inTurns(sections, writer)) {
+    checkSignal(signal);
+    done += bytes;
+    onProgress?.(done, total);
+  }
+  await writer.checkpoint(guestTimeNs);
+  await writer.end();
+  return { bytes: writer.offset, pages };
+}
+
+/** One step of each section in turn, until all are done: tmem is not postponed until memory is written (L1). */
+async function* inTurns(sections: readonly StateWriter[], writer: StreamWriter): AsyncGenerator<number> {
+  const all = sections.map((section) => section.write(writer));
+  try {
+    let left = all;
+    while (left.length > 0) {
+      const going: typeof left = [];
+      for (const steps of left) {
+        const step = await steps.next();
+        if (step.done === true) continue;
+        yield step.value;
+        going.push(steps);
+      }
+      left = going;
+    }
+  } finally {
+    // Sections that were not asked to their end let go of what they hold.
+    for (const steps of all) await steps.return();
+  }
+}
+
+function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The save was cancelled');
+}

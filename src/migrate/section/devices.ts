@@ -1,0 +1,157 @@
+import { allZero, equalBytes, toHex } from '../../bytes/hex.ts';
+import { TransmigrateError } from '../../errors.ts';
+import { DISK_POLICY, type CaptureReport, type DeviceState, type Machine } from '../../machine/machine.ts';
+import type { DecodedRecord } from '../../stream/decoder.ts';
+import type { Device, DeviceData, Disk, DiskPolicy } from '../../stream/records/device.ts';
+import { contentOf } from '../../stream/records/stored.ts';
+import type { StreamWriter } from '../../stream/writer.ts';
+import type { StateLoader, StateWriter } from './section.ts';
+
+/** Kind of VCPU_STATE for an FXSAVE image (stream 8.2). */
+const FXSAVE = 1;
+
+/** The one blob of a machine is its device 0. */
+const MACHINE = 0;
+
+/** Names of disk policies in records, by the machine's numbers (stream 9.3). */
+const POLICIES: Readonly<Record<number, DiskPolicy>> = {
+  [DISK_POLICY.inBlob]: 'inside-device',
+  [DISK_POLICY.readOnly]: 'digest',
+  [DISK_POLICY.tmem]: 'tmem',
+  [DISK_POLICY.external]: 'shared',
+};
+
+/** Writes processors, the device blob and disks, as they were when the machine was captured. */
+export class DevicesWriter implements StateWriter {
+  readonly name = 'devices';
+  readonly bytes: number;
+  readonly #machine: Machine;
+  readonly #captured: CaptureReport;
+
+  constructor(machine: Machine, captured: CaptureReport) {
+    this.#machine = machine;
+    this.#captured = captured;
+    this.bytes = captured.device.bytes.byteLength;
+  }
+
+  async *write(writer: StreamWriter): AsyncGenerator<number, void> {
+    const { device, vcpus } = this.#captured;
+    for (const { fxsave, ...vcpu } of vcpus) {
+      // The record has the same fields, and checks their names when it is encoded.
+      await writer.vcpu(vcpu);
+      if (fxsave !== null) await writer.vcpuState(vcpu.vcpu, FXSAVE, fxsave);
+    }
+    for (const [number, disk] of this.#machine.disks.entries()) {
+      await writer.disk({
+        disk: number,
+        name: disk.name,
+        policy: POLICIES[disk.policy],
+        readOnly: disk.readOnly,
+        bytes: BigInt(disk.bytes),
+        sha256: disk.digest,
+        format: 'raw',
+        locator: disk.location,
+      });
+    }
+    const { format, version, fingerprint } = device;
+    await writer.device({ device: MACHINE, name: 'machine', format, version, fingerprint }, device.bytes);
+    yield this.bytes;
+  }
+}
+
+/** Takes the device blob and compares disks. The blob is handed out by {@link state}, when all else is there. */
+export class DevicesLoader implements StateLoader {
+  readonly name = 'devices';
+  readonly #machine: Machine;
+  readonly #scratch: Uint8Array;
+  readonly #mostBytes: number;
+  #device: Device | undefined;
+  #blob = new Uint8Array(0);
+  /** Disks that the image described, by number. */
+  readonly #compared = new Set<number>();
+
+  /**
+   * @param mostBytes the largest blob that makes sense for this machine: more is refused before it is held.
+   * @param scratch room for one chunk.
+   */
+  constructor(machine: Machine, mostBytes: number, scratch: Uint8Array) {
+    this.#machine = machine;
+    this.#mostBytes = mostBytes;
+    this.#scratch = scratch;
+  }
+
+  load({ header, record }: DecodedRecord): Promise<void> {
+    if (record.kind === 'DEVICE') this.#begin(record, header.offset);
+    if (record.kind === 'DEVICE_DATA') this.#add(record, header.offset);
+    if (record.kind === 'DISK') this.#compareDisk(record, header.offset);
+    return Promise.resolve();
+  }
+
+  complete(): Promise<void> {
+    if (this.#device === undefined) {
+      return Promise.reject(new TransmigrateError('DEVICE_MISSING', 'The image has no device state'));
+    }
+    for (const [number, { name }] of this.#machine.disks.entries()) {
+      if (this.#compared.has(number)) continue;
+      const what = `The machine has a disk ${name}, which the image does not describe`;
+      return Promise.reject(new TransmigrateError('DISK_MISMATCH', what, { section: '9.3', data: { disk: number } }));
+    }
+    return Promise.resolve();
+  }
+
+  /** The whole blob, as the machine takes it. */
+  state(): DeviceState {
+    const { format, version, fingerprint } = this.#device!;
+    return { format, version, fingerprint, bytes: this.#blob };
+  }
+
+  /** Refuses early, before any of the blob is held, what the machine would refuse. */
+  #begin(device: Device, offset: number): void {
+    const { capabilities } = this.#machine;
+    const refused = (code: 'DRIVER_VERSION' | 'DEVICE_FINGERPRINT', what: string, found: string, needed: string) =>
+      new TransmigrateError(code, what, { offset, section: '9.1', data: { found, needed } });
+    if (device.device !== MACHINE) {
+      throw refused('DRIVER_VERSION', 'The image has more than one device', String(device.device), String(MACHINE));
+    }
+    if (device.format !== capabilities.deviceFormat || device.version !== capabilities.version) {
+      const found = `${device.format} ${device.version}`;
+      const needed = `${capabilities.deviceFormat} ${capabilities.version}`;
+      throw refused('DRIVER_VERSION', `Its devices are ${found}, and the machine's are ${needed}`, found, needed);
+    }
+    // All zeros: not stated, as in an image that was made of a state of v86's own. Its shape decides.
+    if (!allZero(device.fingerprint) && !equalBytes(device.fingerprint, capabilities.fingerprint)) {
+      const what = 'Its devices are configured in another way than the machine that the image describes';
+      throw refused('DEVICE_FINGERPRINT', what, toHex(device.fingerprint), toHex(capabilities.fingerprint));
+    }
+    if (device.bytes > this.#mostBytes) {
+      const what = `Device state of ${device.bytes} bytes, where at most ${this.#mostBytes} make sense`;
+      throw new TransmigrateError('DEVICE_SHAPE', what, { offset, section: '9.1' });
+    }
+    this.#device = device;
+    this.#blob = new Uint8Array(device.bytes);
+  }
+
+  #add(data: DeviceData, offset: number): void {
+    this.#blob.set(contentOf(data, this.#scratch, { offset, section: '9.2' }), data.offset);
+  }
+
+  #compareDisk(record: Disk, offset: number): void {
+    const disk = this.#machine.disks[record.disk];
+    const differs =
+      disk === undefined
+        ? 'the machine has no such disk'
+        : disk.name !== record.name || POLICIES[disk.policy] !== record.policy
+          ? `the machine's is ${disk.name}, ${POLICIES[disk.policy]}`
+          : BigInt(disk.bytes) !== record.bytes
+            ? `the machine's has ${disk.bytes} bytes`
+            : record.policy === 'digest' && !equalBytes(disk.digest ?? new Uint8Array(), record.sha256!)
+              ? `the content of ${disk.location} is another one`
+              : '';
+    if (differs === '') {
+      this.#compared.add(record.disk);
+      return;
+    }
+    const what = `Disk ${record.name} of the image (${record.policy}, ${record.bytes} bytes): ${differs}`;
+    throw new TransmigrateError('DISK_MISMATCH', what, { offset, section: '9.3', data: { disk: record.disk } });
+  }
+}

@@ -1,0 +1,183 @@
+import { TransmigrateError } from '../../errors.ts';
+import type { Machine, PageBatch } from '../../machine/machine.ts';
+import type { DecodedRecord } from '../../stream/decoder.ts';
+import { LIMITS } from '../../stream/limits.ts';
+import type { PageRuns } from '../../stream/records/ram.ts';
+import type { StreamWriter } from '../../stream/writer.ts';
+import type { StateLoader, StateWriter } from './section.ts';
+
+/** Pages of one step. */
+const STEP_PAGES = 256;
+
+/** Writes the memory that {@link Machine.capture} copied. */
+export class MemoryWriter implements StateWriter {
+  readonly name = 'memory';
+  readonly bytes: number;
+  readonly #machine: Machine;
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+    this.bytes = machine.capabilities.pages * machine.capabilities.pageBytes;
+  }
+
+  async *write(writer: StreamWriter): AsyncGenerator<number, void> {
+    const { pages, pageBytes } = this.#machine.capabilities;
+    const read = (first: number): Promise<PageBatch> => {
+      const batch = this.#machine.readCapture(first, Math.min(STEP_PAGES, pages - first));
+      // A failure is met where the pages are written; when nobody comes to that, it is nobody's.
+      batch.catch(() => undefined);
+      return batch;
+    };
+    let next = read(0);
+    for (let first = 0; first < pages; first += STEP_PAGES) {
+      const batch = await next;
+      // The next pages are on their way while these are written.
+      if (first + STEP_PAGES < pages) next = read(first + STEP_PAGES);
+      const end = Math.min(first + STEP_PAGES, pages);
+      let at = first;
+      for (let i = 0; i < batch.pfns.length;) {
+        const from = batch.pfns[i];
+        let length = 1;
+        while (i + length < batch.pfns.length && batch.pfns[i + length] === from + length) length++;
+        if (from > at) await writer.zero(at, from - at);
+        await writer.ram(from, length, batch.bytes, i * pageBytes);
+        at = from + length;
+        i += length;
+      }
+      if (at < end) await writer.zero(at, end - at);
+      yield (end - first) * pageBytes;
+    }
+  }
+}
+
+/** Puts memory into a machine whose memory is still zero. */
+export class MemoryLoader implements StateLoader {
+  readonly name = 'memory';
+  readonly #machine: Machine;
+  readonly #scratch = new Uint8Array(LIMITS.unitBytes);
+  /** One bit a page: named by the newest record as present; and: has bytes in the machine. */
+  readonly #present: Uint8Array;
+  readonly #written: Uint8Array;
+  readonly #collected: Collector;
+  /** Present pages, counted once. */
+  pages = 0;
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+    const { pages, pageBytes } = machine.capabilities;
+    this.#present = new Uint8Array(Math.ceil(pages / 8));
+    this.#written = new Uint8Array(Math.ceil(pages / 8));
+    this.#collected = new Collector(pageBytes);
+  }
+
+  async load({ header, record }: DecodedRecord): Promise<void> {
+    if (record.kind !== 'RAM') return;
+    const last = record.extents - 1;
+    const end = record.extentFirst(last) + record.extentPages(last);
+    if (end > this.#machine.capabilities.pages) throw this.#tooLarge(end, header.offset);
+    this.#collected.begin(record.dataPages - record.zeroPages, record.pages);
+    record.visit(this.#runs, this.#scratch);
+    await this.#machine.loadPages(this.#collected.batch());
+  }
+
+  complete(): Promise<void> {
+    const { pages } = this.#machine.capabilities;
+    if (this.pages === pages) return Promise.resolve();
+    const what = `The image has ${this.pages} pages of memory, and the machine needs ${pages}`;
+    return Promise.reject(
+      new TransmigrateError('MEMORY_MISMATCH', what, { data: { found: this.pages, needed: pages } }),
+    );
+  }
+
+  readonly #runs: PageRuns = {
+    data: (first, pages, _pageClass, source, at) => {
+      for (let page = 0; page < pages; page++) {
+        this.#mark(first + page, true);
+        set(this.#written, first + page, true);
+      }
+      this.#collected.add(first, pages, source, at);
+    },
+    zero: (first, pages) => this.#clear(first, pages, true),
+    // A page without content is zero for a machine that has nothing else to give.
+    absent: (first, pages) => this.#clear(first, pages, false),
+  };
+
+  /** Pages that are to be zero: only those that have had bytes before need work. */
+  #clear(first: number, pages: number, present: boolean): void {
+    for (let page = first; page < first + pages; page++) {
+      this.#mark(page, present);
+      if (!has(this.#written, page)) continue;
+      set(this.#written, page, false);
+      this.#collected.addZero(page);
+    }
+  }
+
+  #mark(page: number, present: boolean): void {
+    if (has(this.#present, page) === present) return;
+    this.pages += present ? 1 : -1;
+    set(this.#present, page, present);
+  }
+
+  #tooLarge(end: number, offset: number): TransmigrateError {
+    const { pages } = this.#machine.capabilities;
+    const what = `The image has memory up to page ${end - 1}, and the machine has ${pages} pages`;
+    return new TransmigrateError('MEMORY_MISMATCH', what, { offset, data: { found: end, needed: pages } });
+  }
+}
+
+function has(bits: Uint8Array, at: number): boolean {
+  return (bits[at >> 3] & (1 << (at & 7))) !== 0;
+}
+
+function set(bits: Uint8Array, at: number, value: boolean): void {
+  if (value) bits[at >> 3] |= 1 << (at & 7);
+  else bits[at >> 3] &= ~(1 << (at & 7));
+}
+
+/** Gathers the pages of one record into one batch; its buffers are used again. */
+class Collector {
+  readonly #pageBytes: number;
+  #pfns = new Uint32Array(0);
+  #bytes = new Uint8Array(0);
+  #count = 0;
+
+  constructor(pageBytes: number) {
+    this.#pageBytes = pageBytes;
+  }
+
+  /** @param data pages with bytes that will come. @param all pages that may need bytes, zero ones among them. */
+  begin(data: number, all: number): void {
+    this.#count = 0;
+    if (this.#pfns.length < all) this.#pfns = new Uint32Array(all);
+    if (this.#bytes.byteLength < data * this.#pageBytes) this.#bytes = new Uint8Array(data * this.#pageBytes);
+  }
+
+  add(first: number, pages: number, source: Uint8Array, at: number): void {
+    this.#room(pages);
+    this.#bytes.set(source.subarray(at, at + pages * this.#pageBytes), this.#count * this.#pageBytes);
+    for (let page = 0; page < pages; page++) this.#pfns[this.#count++] = first + page;
+  }
+
+  addZero(page: number): void {
+    this.#room(1);
+    const at = this.#count * this.#pageBytes;
+    this.#bytes.fill(0, at, at + this.#pageBytes);
+    this.#pfns[this.#count++] = page;
+  }
+
+  /** Valid until the next {@link begin}. */
+  batch(): { pfns: Uint32Array; bytes: Uint8Array } {
+    return {
+      pfns: this.#pfns.subarray(0, this.#count),
+      bytes: this.#bytes.subarray(0, this.#count * this.#pageBytes),
+    };
+  }
+
+  #room(pages: number): void {
+    const needed = (this.#count + pages) * this.#pageBytes;
+    if (needed <= this.#bytes.byteLength) return;
+    const larger = new Uint8Array(Math.max(needed, 2 * this.#bytes.byteLength));
+    larger.set(this.#bytes.subarray(0, this.#count * this.#pageBytes));
+    this.#bytes = larger;
+  }
+}

@@ -1,0 +1,111 @@
+/** Contents that several pages share: equal stored bytes kept once (spec/tmem.md 5.3). */
+import { crc32 } from '../codec/platform.ts';
+import { TMEM_LIMITS } from './constants.ts';
+import type { Former } from './former.ts';
+import { candidate, finish, IdTable, mix } from './id-table.ts';
+import { sameBytes } from './platform.ts';
+import { Records } from './records.ts';
+import type { SlabStore } from './slab-store.ts';
+
+const CONTENT = { place: 0, form: 1, references: 2, hash: 3 } as const;
+const CONTENT_WORDS = 4;
+
+class ContentIndex extends IdTable {
+  readonly #records: Records;
+
+  constructor(records: Records) {
+    super();
+    this.#records = records;
+  }
+
+  hashOf(content: number): number {
+    return this.#records.get(content, CONTENT.hash);
+  }
+
+  slots(hash: number): Int32Array {
+    return this.tableOf(hash);
+  }
+}
+
+export class Contents {
+  readonly #records = new Records(CONTENT_WORDS, TMEM_LIMITS.pages);
+  readonly #index = new ContentIndex(this.#records);
+  readonly #store: SlabStore;
+  readonly #seed: number;
+
+  constructor(store: SlabStore, seed: number) {
+    this.#store = store;
+    this.#seed = seed;
+  }
+
+  get bytes(): number {
+    return this.#records.bytes + this.#index.bytes;
+  }
+
+  /** Contents there are. */
+  get count(): number {
+    return this.#records.used;
+  }
+
+  hash(former: Former): number {
+    const { bytes, stored } = former;
+    return finish(mix(mix(this.#seed, crc32(stored === bytes.length ? bytes : former.storedBytes())), former.codec));
+  }
+
+  /** The content with exactly these bytes and this form; 0 when there is none, or it is not found soon. */
+  find(hash: number, former: Former, form: number): number {
+    const table = this.#index.slots(hash);
+    const mask = table.length - 1;
+    let tried = 0;
+    for (let slot = hash & mask; table[slot] !== 0; slot = (slot + 1) & mask) {
+      const content = candidate(table[slot], hash);
+      if (content === 0 || this.#records.get(content, CONTENT.hash) !== hash) continue;
+      // Guests can make pages whose checksums are equal: few of them are compared.
+      if (++tried > TMEM_LIMITS.shareCandidates) return 0;
+      if (this.#records.get(content, CONTENT.form) !== form) continue;
+      if (former.stored === 0) return content;
+      const place = this.place(content);
+      const slab = this.#store.slabOf(place);
+      if (sameBytes(former.bytes, 0, slab, this.#store.offsetOf(place), former.stored)) return content;
+    }
+    return 0;
+  }
+
+  /** A new content with one reference and no place. 0 when there are too many. */
+  add(hash: number, form: number): number {
+    const content = this.#records.allocate();
+    if (content === 0) return 0;
+    this.#records.set(content, CONTENT.place, -1);
+    this.#records.set(content, CONTENT.form, form);
+    this.#records.set(content, CONTENT.references, 1);
+    this.#records.set(content, CONTENT.hash, hash);
+    this.#index.add(hash, content);
+    return content;
+  }
+
+  place(content: number): number {
+    return this.#records.get(content, CONTENT.place);
+  }
+
+  setPlace(content: number, place: number): void {
+    this.#records.set(content, CONTENT.place, place);
+  }
+
+  references(content: number): number {
+    return this.#records.get(content, CONTENT.references);
+  }
+
+  share(content: number): void {
+    this.#records.set(content, CONTENT.references, this.references(content) + 1);
+  }
+
+  /** Takes a reference away. @returns whether it was the last one: then the content is gone, and its place is free. */
+  drop(content: number): boolean {
+    const left = this.references(content) - 1;
+    this.#records.set(content, CONTENT.references, left);
+    if (left > 0) return false;
+    this.#index.remove(this.#index.hashOf(content), content);
+    this.#records.free(content);
+    return true;
+  }
+}

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { crc32, gunzipSync } from 'node:zlib';
+import { TransmigrateError } from '../../../src/errors.ts';
+import { fillPattern } from '../../../src/tmem/page-pattern.ts';
+import { replayTmem } from '../../../src/tmem/replay.ts';
+
+const fixtures = new URL('../../fixtures/tmem/', import.meta.url);
+
+function linesOf(name: string): string[] {
+  return gunzipSync(readFileSync(new URL(name, fixtures)))
+    .toString()
+    .split('\n');
+}
+
+/** What each recording holds, so that a replay that compares nothing can't pass. */
+const RECORDINGS: Readonly<Record<string, readonly [operations: number, contents: number, evictions: number]>> = {
+  'a1-mix.4.4.4.jsonl.gz': [6408, 707, 0],
+  'b-evict.4.4.4.jsonl.gz': [15_038, 757, 5591],
+  'b-evict-compress.4.4.4.jsonl.gz': [18_047, 1376, 1338],
+  'c-weights.4.4.4.jsonl.gz': [18_017, 977, 7364],
+  'd-compress.4.4.4.jsonl.gz': [10_017, 786, 0],
+  'e-save.4.3.4-cursorfix.jsonl.gz': [5828, 1326, 0],
+  'f-maxpages.4.4.4.jsonl.gz': [6002, 882, 0],
+};
+
+describe('a recording of the reference replays without a difference', () => {
+  it('is tested with every recording', () => {
+    const there = readdirSync(fixtures).filter((name) => name.endsWith('.gz'));
+    assert.deepEqual(there.sort(), Object.keys(RECORDINGS).sort());
+  });
+  for (const [name, [operations, contents, evictions]] of Object.entries(RECORDINGS)) {
+    it(name, () => {
+      const report = replayTmem(linesOf(name));
+      assert.deepEqual(report.differences, []);
+      assert.equal(report.differenceCount, 0);
+      assert.deepEqual(
+        [report.operations, report.compared.contents, report.compared.evictions],
+        [operations, contents, evictions],
+      );
+      assert.ok(report.compared.results > operations * 0.99);
+      if (name.startsWith('e-')) {
+        assert.deepEqual([report.compared.savedPages, report.compared.invalidations], [222, 42]);
+      }
+    });
+  }
+});
+
+describe('a replay', () => {
+  const changed = (name: string, wanted: RegExp, change: (line: string) => string): string[] => {
+    const lines = linesOf(name);
+    const at = lines.findIndex((line) => wanted.test(line));
+    assert.notEqual(at, -1);
+    lines[at] = change(lines[at]);
+    return lines;
+  };
+
+  it('finds a result, a content, an eviction, a saved page and an invalidation that differ', () => {
+    const cases: [string, RegExp, (line: string) => string, string][] = [
+      ['a1-mix.4.4.4.jsonl.gz', /"op":"flush".*"rc":1/, (l) => l.replace('"rc":1', '"rc":0'), 'result'],
+      ['a1-mix.4.4.4.jsonl.gz', /"op":"get".*"crc"/, (l) => l.replace(/"crc":"./, '"crc":"x'), 'content'],
+      ['b-evict.4.4.4.jsonl.gz', /"ev":\[\[1,0/, (l) => l.replace('"ev":[[1,0', '"ev":[[1,1'), 'evictions'],
+      ['e-save.4.3.4-cursorfix.jsonl.gz', /"sub":19.*"i":27/, (l) => l.replace('"i":27', '"i":28'), 'saved page'],
+      ['e-save.4.3.4-cursorfix.jsonl.gz', /"sub":20.*"i":11/, (l) => l.replace('"i":11', '"i":99'), 'invalidation'],
+      ['c-weights.4.4.4.jsonl.gz', /"op":"list"/, (l) => l.replace('ww:100', 'ww:101'), 'statistics'],
+    ];
+    for (const [name, wanted, change, what] of cases) {
+      const { differenceCount, differences } = replayTmem(changed(name, wanted, change));
+      assert.equal(differenceCount, 1, `${what}: ${JSON.stringify(differences)}`);
+      assert.equal(differences[0].what, what);
+    }
+  });
+
+  it('keeps as many differences as it is told, and counts all', () => {
+    const lines = linesOf('a1-mix.4.4.4.jsonl.gz').map((line) => line.replace('"rc":1', '"rc":2'));
+    const report = replayTmem(lines, 3);
+    assert.equal(report.differences.length, 3);
+    assert.ok(report.differenceCount > 1000);
+  });
+
+  it('refuses what is no recording', () => {
+    const refused = (lines: string[], code: string): void =>
+      assert.throws(
+        () => replayTmem(lines),
+        (error) => error instanceof TransmigrateError && error.code === code,
+      );
+    const config = '{"n":0,"op":"config"}';
+    refused(['{"n":1,"op":"put"}'], 'JSON_INVALID');
+    refused(['nonsense'], 'JSON_INVALID');
+    refused(['[1]'], 'JSON_INVALID');
+    refused(['null'], 'JSON_INVALID');
+    refused([config, '{"n":1,"op":"put","c":1,"p":0,"o":"1.0","i":0,"pg":"z"}'], 'FIELD_VALUE');
+    refused([config, '{"n":1,"op":"put","c":1,"p":0,"o":"1.0.0","i":0,"pg":"q:1"}'], 'FIELD_VALUE');
+  });
+});
+
+it('page contents are those that the recordings name', () => {
+  const vectors = JSON.parse(readFileSync(new URL('page-vectors.json', fixtures), 'utf8')) as {
+    pg: string;
+    crc: string;
+  }[];
+  assert.equal(vectors.length, 31);
+  const page = new Uint8Array(4096);
+  for (const { pg, crc } of vectors) {
+    page.fill(0xee);
+    fillPattern(pg, page);
+    assert.equal(crc32(page).toString(16).padStart(8, '0'), crc, pg);
+  }
+});
