@@ -59,6 +59,9 @@ function named(error: unknown): NamedError | undefined {
   return Object.hasOwn(ERRORS, code) && code !== 'INTERNAL' ? (error as Error & NamedError) : undefined;
 }
 
+/** Room to print a record in. Not the decoder's own: to make that for each input would take longer than to read it. */
+const SCRATCH = new Uint8Array(LIMITS.chunkBytes);
+
 /** The decoder, with every record printed: so its content is decoded, too. */
 export function decoderOf({ StreamDecoder, recordJson }: Library): Subject {
   return (bytes, next) => {
@@ -67,7 +70,7 @@ export function decoderOf({ StreamDecoder, recordJson }: Library): Subject {
     const drain = (): void => {
       for (let record = decoder.read(); record !== undefined; record = decoder.read()) {
         const { offset, sequence } = record.header;
-        records.push({ offset, sequence, json: JSON.stringify(recordJson(record, decoder.scratch)) });
+        records.push({ offset, sequence, json: JSON.stringify(recordJson(record, SCRATCH)) });
         // A decoder that makes no way would hand on the same for ever.
         if (records.length > bytes.byteLength) throw new Error('more records than bytes');
       }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CODEC } from '../../../src/codec/codec.ts';
 import { TransmigrateError } from '../../../src/errors.ts';
+import type { RandomAccess } from '../../../src/bytes/endpoints.ts';
 import { memorySource } from '../../../src/io/memory.ts';
 import { IndexedImage } from '../../../src/stream/indexed-image.ts';
 import { PAGE_CLASS } from '../../../src/stream/records/ram.ts';
@@ -173,6 +174,82 @@ test('S7: every page around the edges of batches and segments, absent ones among
       page.subarray(PAGE).every((byte) => byte === 0xee),
       'what is behind the page is left alone',
     );
+  }
+});
+
+/** An image, and from where its bytes are read. */
+async function watched(bytes: Uint8Array): Promise<{ image: IndexedImage; reads: Set<number> }> {
+  const inner = memorySource(bytes).random!;
+  const reads = new Set<number>();
+  const access: RandomAccess = {
+    name: 'watched',
+    size: inner.size,
+    readAt: (position, into) => {
+      reads.add(position);
+      return inner.readAt(position, into);
+    },
+  };
+  const image = await IndexedImage.open(access);
+  reads.clear();
+  return { image, reads };
+}
+
+test('S7: only what may hold a page is read, and what stands first and last in a segment is found', async () => {
+  // 4096 entries fill a segment: the client, the pool, 4092 rounds and a batch leave room for one.
+  const object = (low: number): Uint32Array => Uint32Array.from([low, 0, 0, 0, 0, 0]);
+  const ramOf = (pfn: number) => (writer: StreamWriter) => writer.ram(pfn, 1, new Uint8Array(PAGE).fill(1 + pfn));
+  const tmemOf = (low: number) => (writer: StreamWriter) =>
+    writer.tmemPage(1n, object(low), 0, CODEC.raw, 1, Uint8Array.of(low));
+  for (const [kind, last, first] of [
+    ['ram', ramOf(10), ramOf(20)],
+    ['tmem', tmemOf(10), tmemOf(20)],
+  ] as const) {
+    const bytes = await written(async (writer) => {
+      await writer.tmemClient({
+        compress: false,
+        frozen: false,
+        weight: 1,
+        cap: 0,
+        allowancePages: 0n,
+        authorised: [],
+      });
+      const pool = { ephemeral: false, shared: false, precompressed: false, pageSize: PAGE, uuid: NO_UUID, pages: 0n };
+      await writer.tmemPool({ ...pool, incarnation: 1n, pool: 0, objectIdBits: 192 });
+      for (let i = 0; i < 4091; i++) await writer.round();
+      // A batch that holds neither, and is no neighbour of either.
+      await (kind === 'ram' ? ramOf(100) : tmemOf(100))(writer);
+      await writer.round();
+      await last(writer);
+      await writer.round();
+      await first(writer);
+    });
+    const stream = takeApart(bytes);
+    const offsets = offsetsOf(stream);
+    const positionsOf = (type: number): number[] =>
+      stream.records.flatMap((record, i) => (record.type === type ? [i] : []));
+    const [one, two] = positionsOf(0x8000_0008).map((i) => offsets[i]);
+    const batches = positionsOf(kind === 'ram' ? 0x10 : 0x42).map((i) => offsets[i]);
+    assert.equal(batches.length, 3);
+    const { image, reads } = await watched(bytes);
+    const [pool] = await image.tmemPools();
+    const page = new Uint8Array(PAGE);
+    for (const [low, batch] of [
+      [10, batches[1]],
+      [20, batches[2]],
+      [15, undefined],
+    ] as const) {
+      const fresh = await watched(bytes);
+      const found =
+        kind === 'ram'
+          ? (await fresh.image.readPage(low, page)) === 'data'
+          : (await fresh.image.readTmemPage(pool, { object: [BigInt(low), 0n, 0n], index: 0 }, page)) > 0;
+      assert.equal(found, batch !== undefined, `${kind} ${low}`);
+      const read = batches.filter((offset) => fresh.reads.has(offset));
+      assert.deepEqual(read, batch === undefined ? [] : [batch], `${kind} ${low}: other batches are not read`);
+      // Pages beyond a segment's first and last are not looked for in it.
+      if (kind === 'ram' && low === 10) assert.deepEqual([fresh.reads.has(one), fresh.reads.has(two)], [true, false]);
+    }
+    assert.ok(reads.has(one) && reads.has(two), 'pools are looked for everywhere');
   }
 });
 

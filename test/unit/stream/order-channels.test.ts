@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TransmigrateError } from '../../../src/errors.ts';
-import { LIMITS } from '../../../src/stream/limits.ts';
 import { OrderRules } from '../../../src/stream/order.ts';
 import { decodePreamble, encodePreamble, readRawPreamble } from '../../../src/stream/preamble.ts';
 import type { PreambleChoice } from '../../../src/stream/preamble.ts';
@@ -155,7 +154,7 @@ test('S3: states between two checkpoints are counted', () => {
   const script = new Script({ channels: 1 });
   assert.equal(script.take('about'), '');
   // Sealed now and then, so that only their number counts.
-  for (let i = 0; i < LIMITS.statesBetweenCheckpoints; i++) {
+  for (let i = 0; i < 65_536; i++) {
     if (i % 4096 === 0) assert.equal(script.take('seal'), '');
     assert.equal(script.take(`state ${i}`), '', `state ${i}`);
   }
@@ -173,7 +172,7 @@ test('S3: states between two checkpoints are counted', () => {
 test('S3: bindings are counted', () => {
   const script = new Script();
   assert.equal(script.take('about'), '');
-  for (let i = 0; i < LIMITS.dictionaryBindings; i++) assert.equal(script.take(`dictionary ${i}`), '');
+  for (let i = 0; i < 256; i++) assert.equal(script.take(`dictionary ${i}`), '');
   assert.equal(script.take('dictionary 9'), 'DUPLICATE');
   assert.equal(script.take('dictionary 256'), 'LIMIT_EXCEEDED');
 });
