@@ -87,6 +87,7 @@ export class Output {
       chunk += `${line}\n`;
       if (chunk.length < CHUNK) continue;
       await this.write(chunk);
+      await breath();
       if (this.#gone) return;
       chunk = '';
     }
@@ -103,11 +104,19 @@ export class Output {
       chunk += escapeJson(piece);
       if (chunk.length < CHUNK) continue;
       await this.write(chunk);
+      await breath();
       if (this.#gone) return;
       chunk = '';
     }
     await this.write(`${chunk}\n`);
   }
+}
+
+/** Lets signals in: a write to a pipe waits for its reader without giving the event loop a turn. */
+function breath(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 function* jsonPieces(object: object): Generator<string> {

@@ -242,7 +242,11 @@ describe('an image that is refused leaves nothing', () => {
     ['of another driver', () => written({ about: { driver: { name: 'other', version: '1' } } }), 'DRIVER_VERSION'],
     ['whose devices are of another version', () => written({ device: { version: '2.0' } }), 'DRIVER_VERSION'],
     ['whose devices have another format', () => written({ device: { format: 'qemu' } }), 'DRIVER_VERSION'],
-    ['with another fingerprint', () => written({ device: { fingerprint: new Uint8Array(32) } }), 'DEVICE_FINGERPRINT'],
+    [
+      'with another fingerprint',
+      () => written({ device: { fingerprint: new Uint8Array(32).fill(1) } }),
+      'DEVICE_FINGERPRINT',
+    ],
     ['whose device blob has another shape', () => written({ device: { bytes: new Uint8Array(8) } }), 'DEVICE_SHAPE'],
     ['whose device blob is too large', () => written({ device: { bytes: new Uint8Array(2000) } }), 'DEVICE_SHAPE'],
     ['without devices', () => written({ device: null }), 'DEVICE_MISSING'],

@@ -74,8 +74,8 @@ test('uuids are authorised and taken back, sixteen at most', () => {
 test('a host without tmem says so', () => {
   const tmem = new HostTmem(0, 1);
   assert.equal(tmem.statistics(), undefined);
-  for (const ask of [() => tmem.seat(), () => tmem.set([1], {}), () => tmem.flush(1)]) {
-    assert.throws(ask, (error) => error instanceof TransmigrateError && error.code === 'TMEM_DISABLED');
+  for (const asked of [() => tmem.seat(), () => tmem.set([1], {}), () => tmem.flush(1)]) {
+    assert.throws(asked, (error) => error instanceof TransmigrateError && error.code === 'TMEM_DISABLED');
   }
 });
 
