@@ -32,7 +32,10 @@ export function completionScript(program: Command, shell: Shell): string {
     options: [...optionsOf(program), ...(implied?.options ?? [])].filter(isFirstOfItsName),
     words: commands.filter(({ name }) => !name.includes(' ')).map(({ name, text }) => ({ word: name, text })),
     files: true,
-    below: program.createHelp().visibleCommands(program).map((command) => command.name()),
+    below: program
+      .createHelp()
+      .visibleCommands(program)
+      .map((command) => command.name()),
   };
   const lines = { bash, zsh, fish }[shell](first, commands);
   return `${lines.join('\n')}\n`;
@@ -157,7 +160,11 @@ function zsh(first: Place, commands: readonly Place[]): string[] {
       const flags = flagsOf(option);
       const value = valueOf(option);
       const after =
-        value === 'none' ? '' : value === 'files' ? ':file:_files' : `:value:${value === 'any' ? ' ' : `(${value.join(' ')})`}`;
+        value === 'none'
+          ? ''
+          : value === 'files'
+            ? ':file:_files'
+            : `:value:${value === 'any' ? ' ' : `(${value.join(' ')})`}`;
       const text = `[${option.description.replace(/[[\]\\:]/g, String.raw`\$&`)}]${after}`;
       return flags.length === 1
         ? quote(`${flags.join('')}${text}`)

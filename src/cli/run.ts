@@ -37,8 +37,7 @@ function leave(command: Command, error: CommanderError): never {
   // Commander says the nearest match only in words, on a line of its own.
   const [, found = '', nearest = ''] = /^(?:error: )?([^]*?)(?:\n\(Did you mean (.+)\?\))?$/.exec(error.message) ?? [];
   const name = pathOf(command);
-  const unknown =
-    command.parent === null ? 'is neither a command nor a file' : `is no command of \`${name}\``;
+  const unknown = command.parent === null ? 'is neither a command nor a file' : `is no command of \`${name}\``;
   const problem = error.code === 'commander.unknownCommand' ? `'${command.args[0]}' ${unknown}` : found;
   const what = nearest === '' ? problem : `${problem}: did you mean ${nearest}?`;
   throw new TransmigrateError('USAGE', what, { next: `See \`${name} --help\`.` });

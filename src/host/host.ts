@@ -177,7 +177,12 @@ export class Host {
     });
   }
 
-  async #restoreFrom(source: ByteSource, choice: RestoreChoice, work: Work, reserved: string[]): Promise<RestoreResult> {
+  async #restoreFrom(
+    source: ByteSource,
+    choice: RestoreChoice,
+    work: Work,
+    reserved: string[],
+  ): Promise<RestoreResult> {
     let made: { name: string; uuid: string; seat: TmemSeat | null; configuration: JsonObject } | undefined;
     const { paused } = choice;
     const make = async (claims: ImageClaims): Promise<Hidden> => {

@@ -78,7 +78,10 @@ async function handle(host: Host, works: WorkList, request: IncomingMessage, res
 }
 
 /** @throws USAGE */
-function findRoute({ method = '', url: target = '' }: IncomingMessage): Pick<Call, 'name' | 'query'> & { route: Route } {
+function findRoute({
+  method = '',
+  url: target = '',
+}: IncomingMessage): Pick<Call, 'name' | 'query'> & { route: Route } {
   const unknown = (): TransmigrateError =>
     new TransmigrateError('USAGE', `There is no ${method} ${target.slice(0, 200)} here`, {
       next: 'spec/host-api.md lists what there is.',

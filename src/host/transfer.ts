@@ -54,7 +54,8 @@ export async function restore(call: Call): Promise<void> {
   const { host, request, query, signal } = call;
   if (request.headers['content-type'] === 'application/octet-stream') {
     const choice = parse(restoreSchema, parseJson(query.get('choice') ?? '{}'));
-    if (choice.path !== undefined) throw new TransmigrateError('USAGE', 'A path and an image: only one can be restored');
+    if (choice.path !== undefined)
+      throw new TransmigrateError('USAGE', 'A path and an image: only one can be restored');
     const source = bodySource(request);
     await asEvents(call, (onProgress) => host.restore(choice, { onProgress, signal }, source));
     return;

@@ -45,7 +45,9 @@ export class V86Driver implements Driver {
     }
     const { architecture, byteOrder } = claims;
     if (architecture !== EM_386 || byteOrder !== 'little') {
-      throw unfit(`v86 is an x86 of 32 bits, and the image is of a ${byteOrder}-endian machine of type ${architecture}`);
+      throw unfit(
+        `v86 is an x86 of 32 bits, and the image is of a ${byteOrder}-endian machine of type ${architecture}`,
+      );
     }
     const config = configOf(claims);
     try {

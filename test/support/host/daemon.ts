@@ -41,7 +41,10 @@ export interface Ended {
 }
 
 /** Runs the command; `child` is there from the start. */
-export function command(args: readonly string[], socket: string): { readonly child: ChildProcess; readonly ended: Promise<Ended> } {
+export function command(
+  args: readonly string[],
+  socket: string,
+): { readonly child: ChildProcess; readonly ended: Promise<Ended> } {
   const child = spawn(process.execPath, [BIN, ...args], {
     env: { ...process.env, TRANSMIGRATE_SOCKET: socket },
     stdio: 'pipe',
@@ -83,7 +86,12 @@ export class Daemon {
     await until('the host listens', () => over || existsSync(socket));
     if (over) throw new Error(`the host ended: ${(await ended).err}`);
     const daemon = new Daemon(socket, child.pid!, ended);
-    await until('the host answers', () => daemon.client.info().then(() => true, () => false));
+    await until('the host answers', () =>
+      daemon.client.info().then(
+        () => true,
+        () => false,
+      ),
+    );
     return daemon;
   }
 

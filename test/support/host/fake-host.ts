@@ -97,7 +97,11 @@ export class FakeTmem {
       this.#page.fill(0);
       assert.equal(this.#ask(4, slot, page, 0), 1, `${kind}: get ${page}`);
       const length = kind === 'precompressed' ? 100 + page : FAKE_PAGE;
-      assert.deepEqual(this.#page.subarray(0, length), content(kind, page).subarray(0, length), `${kind}: page ${page}`);
+      assert.deepEqual(
+        this.#page.subarray(0, length),
+        content(kind, page).subarray(0, length),
+        `${kind}: page ${page}`,
+      );
     }
   }
 

@@ -19,7 +19,10 @@ import { random } from '../random.ts';
 
 export const FAKE_PAGE = 4096;
 
-type Operation = Exclude<{ [K in keyof Machine]: Machine[K] extends (...args: never[]) => Promise<unknown> ? K : never }[keyof Machine], undefined>;
+type Operation = Exclude<
+  { [K in keyof Machine]: Machine[K] extends (...args: never[]) => Promise<unknown> ? K : never }[keyof Machine],
+  undefined
+>;
 
 export interface FakeChoice {
   readonly pages: number;

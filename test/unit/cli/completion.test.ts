@@ -37,7 +37,8 @@ test('every command and option is in every script; what is hidden is not', () =>
   const words = all.flatMap((command) => command.options.map(({ long }) => long?.slice(2) ?? ''));
   for (const shell of SHELLS) {
     const text = completionScript(program, shell);
-    for (const word of [...words, 'inspect', 'verify', 'completion', 'quiet', 'run', 'info']) assert.ok(text.includes(word), word);
+    for (const word of [...words, 'inspect', 'verify', 'completion', 'quiet', 'run', 'info'])
+      assert.ok(text.includes(word), word);
     assert.doesNotMatch(text, /\bmanual\b/);
   }
 });

@@ -68,7 +68,12 @@ async function written(
   await like.close();
   const sink = new MemorySink();
   const preamble = choice({ wordBits: 32, machine: 3, domainType: 'emulated', ...changes.preamble });
-  const about = { name: 'g', uuid: UUID, driver: { name: 'fake', version: '1.0' }, memory: { bytes: 2 ** 20, pages: 256 } };
+  const about = {
+    name: 'g',
+    uuid: UUID,
+    driver: { name: 'fake', version: '1.0' },
+    memory: { bytes: 2 ** 20, pages: 256 },
+  };
   const writer = await StreamWriter.open(sink, preamble, { ...about, ...changes.about });
   if (changes.device !== null) {
     const { bytes = like.device, version = '1.0', format = 'fake-state', fingerprint } = changes.device ?? {};
@@ -91,7 +96,8 @@ describe('a restored guest', () => {
     assert.deepEqual([guest.name, guest.state, pages, tmemPages, warnings], ['g', 'running', 1024, 52, []]);
     assert.deepEqual(fake.driver.last.memory, memory);
     const tmem = new FakeTmem(fake.driver.last);
-    for (const kind of ['persistent', 'ephemeral', 'precompressed'] as const) tmem.check(kind, SLOTS[kind], PAGES[kind]);
+    for (const kind of ['persistent', 'ephemeral', 'precompressed'] as const)
+      tmem.check(kind, SLOTS[kind], PAGES[kind]);
     assertSettled(fake);
     await fake.host.destroy('g');
     assertEmpty(fake);
@@ -106,7 +112,10 @@ describe('a restored guest', () => {
     await assert.rejects(restore(fake, image, { name: 'c', sameIdentity: true }), code('IDENTITY_TAKEN'));
     await fake.host.destroy('b');
     await restore(fake, image, { name: 'c', sameIdentity: true });
-    assert.deepEqual(fake.host.list().map(({ name }) => name), ['a', 'c']);
+    assert.deepEqual(
+      fake.host.list().map(({ name }) => name),
+      ['a', 'c'],
+    );
     await fake.host.close();
   });
 
@@ -131,7 +140,10 @@ describe('a restored guest', () => {
     await restore(fake, image, { name: 'other' });
     await restore(fake, await written({ about: { name: '../../etc' } }));
     await restore(fake, await written({ about: { name: 7 } }));
-    assert.deepEqual(fake.host.list().map(({ name }) => name), ['g', 'other', 'guest-1', 'guest-2']);
+    assert.deepEqual(
+      fake.host.list().map(({ name }) => name),
+      ['g', 'other', 'guest-1', 'guest-2'],
+    );
     await fake.host.close();
   });
 
@@ -165,7 +177,14 @@ describe('an image that is refused leaves nothing', () => {
       more: async (writer) => {
         const client = { compress: true, frozen: false, weight: 1, cap: 0, allowancePages: 0n, authorised: [] };
         await writer.tmemClient(client);
-        const pool = { ephemeral: false, incarnation: 1n, pool: 0, shared: false, precompressed: false, pageSize: FAKE_PAGE };
+        const pool = {
+          ephemeral: false,
+          incarnation: 1n,
+          pool: 0,
+          shared: false,
+          precompressed: false,
+          pageSize: FAKE_PAGE,
+        };
         const uuidOf = '00000000-0000-0000-0000-000000000000';
         await writer.tmemPool({ ...pool, objectIdBits: 192, uuid: uuidOf, pages: 1n });
         const bytes = generator.scramble(new Uint8Array(300));
@@ -175,12 +194,19 @@ describe('an image that is refused leaves nothing', () => {
     const fake = fakeHost();
     let tried = 0;
     // The end of the file needs nothing but its footer, which is read too.
-    for (let end = 0; end < small.byteLength; end += end < 400 || end > small.byteLength - 200 ? 1 : 1 + generator.below(9)) {
+    for (
+      let end = 0;
+      end < small.byteLength;
+      end += end < 400 || end > small.byteLength - 200 ? 1 : 1 + generator.below(9)
+    ) {
       const cut = fake.host.restore(CHOICE, {}, memorySource(small.subarray(0, end), 'cut', 1 + generator.below(2000)));
       await assert.rejects(
         cut,
         (error: Error & { code?: string }) => {
-          assert.ok(error.code === 'TRUNCATED' || (end < 12 && error.code === 'NOT_AN_IMAGE'), `${end}: ${error.stack}`);
+          assert.ok(
+            error.code === 'TRUNCATED' || (end < 12 && error.code === 'NOT_AN_IMAGE'),
+            `${end}: ${error.stack}`,
+          );
           return true;
         },
         `cut at ${end}; replay: SEED=${seed} node --test test/unit/host/restoring.test.ts`,
@@ -285,7 +311,9 @@ describe('an image that is refused leaves nothing', () => {
 
   it('that does not describe a disk of the machine', async () => {
     const fake = fakeHost();
-    fake.driver.disks = [{ name: 'hda', policy: DISK_POLICY.inBlob, readOnly: false, bytes: 4096, digest: null, location: '' }];
+    fake.driver.disks = [
+      { name: 'hda', policy: DISK_POLICY.inBlob, readOnly: false, bytes: 4096, digest: null, location: '' },
+    ];
     await assert.rejects(restore(fake, await written()), code('DISK_MISMATCH'));
     assertEmpty(fake);
   });

@@ -8,7 +8,16 @@ import type { ImageSink } from '../../../src/host/saving.ts';
 import { openFileSource } from '../../../src/io/file.ts';
 import { DISK_POLICY } from '../../../src/machine/machine.ts';
 import { verifyImage } from '../../../src/image/verify.ts';
-import { assertSettled, choiceOf, code, fakeHost, FakeTmem, saveOf, scratch, type FakeHost } from '../../support/host/fake-host.ts';
+import {
+  assertSettled,
+  choiceOf,
+  code,
+  fakeHost,
+  FakeTmem,
+  saveOf,
+  scratch,
+  type FakeHost,
+} from '../../support/host/fake-host.ts';
 import { open } from '../../support/host/fake-machine.ts';
 
 const directory = scratch(after);
@@ -180,7 +189,12 @@ describe('a save that fails leaves the guest as it was, and no file', () => {
     it(`when the last step fails, with after: ${after}`, async () => {
       const it = await scene();
       const commit = (): Promise<void> => Promise.reject(new Error('no sync'));
-      const failing = it.host.save('g', saveOf({ after }), {}, sinkOf(() => Promise.resolve(), { commit }));
+      const failing = it.host.save(
+        'g',
+        saveOf({ after }),
+        {},
+        sinkOf(() => Promise.resolve(), { commit }),
+      );
       await assert.rejects(failing, after === 'stop' ? code('USAGE') : /no sync/);
       it.assertUnharmed('running');
     });
@@ -327,7 +341,14 @@ describe('a save that is refused', () => {
 
   it('of a running guest with a disk that others share, unless it stops', async () => {
     const fake = fakeHost();
-    const disk = { name: 'hda', policy: DISK_POLICY.external, readOnly: false, bytes: 4096, digest: null, location: '/srv/d' };
+    const disk = {
+      name: 'hda',
+      policy: DISK_POLICY.external,
+      readOnly: false,
+      bytes: 4096,
+      digest: null,
+      location: '/srv/d',
+    };
     fake.driver.disks = [disk];
     await fake.host.create(choiceOf({ name: 'g' }));
     const path = join(directory.path, 'shared.tmig');
@@ -338,10 +359,7 @@ describe('a save that is refused', () => {
     assert.match(warnings.join(), /\/srv\/d/);
     // It is paused now, and stays so: nothing is written to the disk behind the image's back.
     await fake.host.save('g', saveOf({ path }), {});
-    const { warnings: restored } = await fake.host.restore(
-      { path, name: 'h', sameIdentity: false, paused: true },
-      {},
-    );
+    const { warnings: restored } = await fake.host.restore({ path, name: 'h', sameIdentity: false, paused: true }, {});
     assert.match(restored.join(), /\/srv\/d/);
     await fake.host.close();
   });
@@ -361,7 +379,8 @@ describe('consoles during a save', () => {
     it.driver.last.before = () => undefined;
     guest.console.end();
     let text = '';
-    for (let step = await first; step.done !== true; step = await followed.next()) text += Buffer.from(step.value).toString();
+    for (let step = await first; step.done !== true; step = await followed.next())
+      text += Buffer.from(step.value).toString();
     assert.ok(typed >= 4);
     assert.equal(text, Array.from({ length: typed }, (_, i) => i % 10).join(''));
   });

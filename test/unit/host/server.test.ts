@@ -100,51 +100,64 @@ describe('the socket', () => {
     const readOnly = join(directory.path, 'readonly');
     mkdirSync(readOnly);
     chmodSync(readOnly, 0o500);
-    if (process.getuid?.() !== 0) await assert.rejects(serve(fakeHost().host, join(readOnly, 's')), code('WRITE_FAILED'));
+    if (process.getuid?.() !== 0)
+      await assert.rejects(serve(fakeHost().host, join(readOnly, 's')), code('WRITE_FAILED'));
   });
 });
 
 describe('what is wrong with a request is answered by its code, and ends nothing', () => {
   const json = { 'content-type': 'application/json' };
-  const cases: readonly [method: string, path: string, body: string | Uint8Array, wanted: string, headers?: object][] = [
-    ['GET', '/', '', 'USAGE'],
-    ['GET', '//', '', 'USAGE'],
-    ['GET', '/v2/host', '', 'USAGE'],
-    ['PUT', '/v1/host', '', 'USAGE'],
-    ['POST', '/v1/guests/g/fly', '', 'USAGE'],
-    ['POST', '/v1/guests/g/pause/now', '', 'USAGE'],
-    ['GET', '/v1/guests/', '', 'USAGE'],
-    ['GET', '/v1/guests/*', '', 'GUEST_UNKNOWN'],
-    ['GET', '/v1/guests/%', '', 'USAGE'],
-    ['GET', '/v1/guests/%ff%fe', '', 'USAGE'],
-    ['GET', '/v1/guests/..%2f..%2fetc', '', 'GUEST_UNKNOWN'],
-    ['GET', '/v1/guests/__proto__', '', 'GUEST_UNKNOWN'],
-    ['GET', '/v1/guests/g%00', '', 'GUEST_UNKNOWN'],
-    ['DELETE', '/v1/guests/none', '', 'GUEST_UNKNOWN'],
-    ['POST', '/v1/guests/none/pause', '', 'GUEST_UNKNOWN'],
-    ['POST', '/v1/guests/none/console', 'x', 'GUEST_UNKNOWN'],
-    ['POST', '/v1/guests/none/save', '{"path":"/x"}', 'GUEST_UNKNOWN', json],
-    ['POST', '/v1/guests/none/save', '{}', 'GUEST_UNKNOWN', json],
-    ['GET', '/v1/guests/none/console', '', 'GUEST_UNKNOWN'],
-    ['DELETE', '/v1/work/none', '', 'USAGE'],
-    ['POST', '/v1/guests', '', 'USAGE'],
-    ['POST', '/v1/guests', '{', 'USAGE'],
-    ['POST', '/v1/guests', 'null', 'USAGE'],
-    ['POST', '/v1/guests', '{"boot":{"kind":"small"},"name":"../x"}', 'USAGE'],
-    ['POST', '/v1/guests', '{"boot":{"kind":"small"},"name":""}', 'USAGE'],
-    ['POST', '/v1/guests', '{"boot":{"kind":"small"},"memoryMiB":1e9}', 'USAGE'],
-    ['POST', '/v1/guests', '{"boot":{"kind":"small"},"more":1}', 'USAGE'],
-    ['POST', '/v1/guests', '{"boot":{"kind":"disk"}}', 'USAGE'],
-    ['POST', '/v1/restore', '{}', 'USAGE', json],
-    ['POST', '/v1/restore', '{"path":"/no/such"}', 'READ_FAILED', json],
-    ['POST', '/v1/restore', 'no image at all, of some length', 'NOT_AN_IMAGE', { 'content-type': 'application/octet-stream' }],
-    ['POST', '/v1/restore?choice={', 'x', 'USAGE', { 'content-type': 'application/octet-stream' }],
-    ['POST', '/v1/restore?choice={"path":"/x"}', 'x', 'USAGE', { 'content-type': 'application/octet-stream' }],
-    ['POST', '/v1/restore?choice={"name":"a b"}', 'x', 'USAGE', { 'content-type': 'application/octet-stream' }],
-  ];
+  const cases: readonly [method: string, path: string, body: string | Uint8Array, wanted: string, headers?: object][] =
+    [
+      ['GET', '/', '', 'USAGE'],
+      ['GET', '//', '', 'USAGE'],
+      ['GET', '/v2/host', '', 'USAGE'],
+      ['PUT', '/v1/host', '', 'USAGE'],
+      ['POST', '/v1/guests/g/fly', '', 'USAGE'],
+      ['POST', '/v1/guests/g/pause/now', '', 'USAGE'],
+      ['GET', '/v1/guests/', '', 'USAGE'],
+      ['GET', '/v1/guests/*', '', 'GUEST_UNKNOWN'],
+      ['GET', '/v1/guests/%', '', 'USAGE'],
+      ['GET', '/v1/guests/%ff%fe', '', 'USAGE'],
+      ['GET', '/v1/guests/..%2f..%2fetc', '', 'GUEST_UNKNOWN'],
+      ['GET', '/v1/guests/__proto__', '', 'GUEST_UNKNOWN'],
+      ['GET', '/v1/guests/g%00', '', 'GUEST_UNKNOWN'],
+      ['DELETE', '/v1/guests/none', '', 'GUEST_UNKNOWN'],
+      ['POST', '/v1/guests/none/pause', '', 'GUEST_UNKNOWN'],
+      ['POST', '/v1/guests/none/console', 'x', 'GUEST_UNKNOWN'],
+      ['POST', '/v1/guests/none/save', '{"path":"/x"}', 'GUEST_UNKNOWN', json],
+      ['POST', '/v1/guests/none/save', '{}', 'GUEST_UNKNOWN', json],
+      ['GET', '/v1/guests/none/console', '', 'GUEST_UNKNOWN'],
+      ['DELETE', '/v1/work/none', '', 'USAGE'],
+      ['POST', '/v1/guests', '', 'USAGE'],
+      ['POST', '/v1/guests', '{', 'USAGE'],
+      ['POST', '/v1/guests', 'null', 'USAGE'],
+      ['POST', '/v1/guests', '{"boot":{"kind":"small"},"name":"../x"}', 'USAGE'],
+      ['POST', '/v1/guests', '{"boot":{"kind":"small"},"name":""}', 'USAGE'],
+      ['POST', '/v1/guests', '{"boot":{"kind":"small"},"memoryMiB":1e9}', 'USAGE'],
+      ['POST', '/v1/guests', '{"boot":{"kind":"small"},"more":1}', 'USAGE'],
+      ['POST', '/v1/guests', '{"boot":{"kind":"disk"}}', 'USAGE'],
+      ['POST', '/v1/restore', '{}', 'USAGE', json],
+      ['POST', '/v1/restore', '{"path":"/no/such"}', 'READ_FAILED', json],
+      [
+        'POST',
+        '/v1/restore',
+        'no image at all, of some length',
+        'NOT_AN_IMAGE',
+        { 'content-type': 'application/octet-stream' },
+      ],
+      ['POST', '/v1/restore?choice={', 'x', 'USAGE', { 'content-type': 'application/octet-stream' }],
+      ['POST', '/v1/restore?choice={"path":"/x"}', 'x', 'USAGE', { 'content-type': 'application/octet-stream' }],
+      ['POST', '/v1/restore?choice={"name":"a b"}', 'x', 'USAGE', { 'content-type': 'application/octet-stream' }],
+    ];
   for (const [method, path, body, wanted, headers] of cases) {
     it(`${method} ${path} ${String(body).slice(0, 40)}: ${wanted}`, async () => {
-      const { status, json: answered } = await ask(method, path.replaceAll('"', '%22').replaceAll(' ', '%20'), body, headers);
+      const { status, json: answered } = await ask(
+        method,
+        path.replaceAll('"', '%22').replaceAll(' ', '%20'),
+        body,
+        headers,
+      );
       assert.equal(answered.error?.code, wanted);
       assert.ok(status >= 400, String(status));
       assert.deepEqual(await client.list(), []);
@@ -216,7 +229,11 @@ describe('images through the socket', () => {
     await client.unpause('g');
     await imageOf('g', 'stop');
     assert.deepEqual(await client.list(), []);
-    const { guest } = await client.restore({ name: 'h', paused: true }, {}, Readable.from([first.subarray(0, 999), first.subarray(999)]));
+    const { guest } = await client.restore(
+      { name: 'h', paused: true },
+      {},
+      Readable.from([first.subarray(0, 999), first.subarray(999)]),
+    );
     assert.deepEqual([guest.name, guest.state], ['h', 'paused']);
     assertSettled(fake);
     await client.destroy('h');
@@ -273,7 +290,10 @@ describe('what is cancelled', () => {
     await assert.rejects(client.save('g', { path, codec: 'raw' }, { signal: cancel.signal }), code('CANCELLED'));
     assert.equal(fake.host.guest('g').info().busy, null);
     assert.equal(fake.host.guest('g').state, 'running');
-    assert.deepEqual(directory.list().filter((name) => name.includes('cancelled')), []);
+    assert.deepEqual(
+      directory.list().filter((name) => name.includes('cancelled')),
+      [],
+    );
     assertSettled(fake);
     await client.destroy('g');
   });
@@ -304,7 +324,10 @@ describe('a guest that crashes', () => {
     for await (const bytes of client.console('g', true)) text += Buffer.from(bytes).toString();
     assert.equal(text, 'last words');
     await client.destroy('g');
-    assert.deepEqual((await client.list()).map(({ name }) => name), ['other']);
+    assert.deepEqual(
+      (await client.list()).map(({ name }) => name),
+      ['other'],
+    );
     await client.destroy('other');
     assert.equal(open.has(machine), false);
   });
