@@ -48,7 +48,7 @@ before(async () => {
   await fake.host.close();
 });
 
-const CHOICE: RestoreChoice = { sameIdentity: false, paused: false };
+const CHOICE: RestoreChoice = { sameIdentity: false, sharedDisks: false, paused: false };
 
 function restore(fake: FakeHost, bytes: Uint8Array, changes: Partial<RestoreChoice> = {}): Promise<unknown> {
   return fake.host.restore({ ...CHOICE, ...changes }, {}, memorySource(bytes));

@@ -135,7 +135,7 @@ describe('a save that succeeds', () => {
     const before = memory.slice();
     await one.save();
     assert.notDeepEqual(memory, before, 'the guest went on');
-    await one.host.restore({ path: one.path, name: 'copy', sameIdentity: false, paused: true }, {});
+    await one.host.restore({ path: one.path, name: 'copy', sameIdentity: false, sharedDisks: false, paused: true }, {});
     assert.deepEqual(one.driver.last.memory, before);
   });
 });
@@ -359,7 +359,14 @@ describe('a save that is refused', () => {
     assert.match(warnings.join(), /\/srv\/d/);
     // It is paused now, and stays so: nothing is written to the disk behind the image's back.
     await fake.host.save('g', saveOf({ path }), {});
-    const { warnings: restored } = await fake.host.restore({ path, name: 'h', sameIdentity: false, paused: true }, {});
+    const plain = { path, name: 'h', sameIdentity: false, sharedDisks: false, paused: true };
+    const before = fake.tmem.statistics()!.clients.length;
+    await assert.rejects(fake.host.restore(plain, {}), code('SHARED_DISK'));
+    assert.deepEqual([open.has(fake.driver.last), fake.tmem.statistics()!.clients.length], [false, before]);
+    const { warnings: restored } = await fake.host.restore(
+      { path, name: 'h', sameIdentity: false, sharedDisks: true, paused: true },
+      {},
+    );
     assert.match(restored.join(), /\/srv\/d/);
     await fake.host.close();
   });
