@@ -126,7 +126,7 @@ describe('the demonstration', () => {
       child.kill('SIGINT');
       const { status, signal, err } = await ended;
       // Before the command has begun to listen, the signal ends the process as it ends any other.
-      assert.ok(status === 130 || signal === 'SIGINT', `${ms}: ${status} ${err}`);
+      assert.ok(status === 130 || signal === 'SIGINT', `${ms}: ${String(status)} ${err}`);
       await until('all have ended', () => ![...hosts, ...guests].some(lives));
       assert.deepEqual(readdirSync(scratchPlace), [], String(ms));
     }
