@@ -156,7 +156,8 @@ export class Host {
 
   /**
    * Makes a guest of an image, from a file of this machine or from `image`, which is closed.
-   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED, SHARED_DISK ...: then there is nothing new here
+   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED, SHARED_DISK ...: then there is nothing
+   * new here
    */
   restore(choice: RestoreChoice, work: Work, image?: ByteSource): Promise<RestoreResult> {
     return this.#making(async (reserved, closing) => {
