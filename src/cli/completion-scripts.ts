@@ -112,10 +112,9 @@ function bash(first: Place, commands: readonly Place[]): string[] {
   const valued = values.flatMap((option) => {
     const value = valueOf(option);
     if (value === 'none') return [];
-    const what =
-      value === 'files'
-        ? 'return'
-        : `compopt +o default 2> /dev/null; COMPREPLY=($(compgen -W ${list(value === 'any' ? [] : value)} -- "$cur")); return`;
+    const words = list(value === 'any' || value === 'files' ? [] : value);
+    const offer = `compopt +o default 2> /dev/null; COMPREPLY=($(compgen -W ${words} -- "$cur")); return`;
+    const what = value === 'files' ? 'return' : offer;
     return [`    ${flagsOf(option).join(' | ')}) ${what} ;;`];
   });
   const steps = [first, ...commands].flatMap((place) =>

@@ -74,6 +74,8 @@ export const restoreSchema = z.strictObject({
   path: path.optional(),
   name: name.optional(),
   sameIdentity: z.boolean().default(false),
+  /** The guest may write to the files outside that the image names as its disks. */
+  sharedDisks: z.boolean().default(false),
   paused: z.boolean().default(false),
 });
 

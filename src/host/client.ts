@@ -202,9 +202,9 @@ export class HostClient {
 
   /** How an image that was sent ended. */
   #endOf(response: IncomingMessage, signal: AbortSignal | undefined): SaveResult {
-    const text = response.trailers[TRAILER];
-    if (text === undefined) throw this.#lost(new Error('the answer ends early'), signal);
-    const end = JSON.parse(decodeURIComponent(text)) as ImageEnd;
+    const trailer = response.trailers[TRAILER];
+    if (trailer === undefined) throw this.#lost(new Error('the answer ends early'), signal);
+    const end = JSON.parse(decodeURIComponent(trailer)) as ImageEnd;
     if ('error' in end) throw errorFromJson(end.error);
     return end.result;
   }

@@ -5,6 +5,7 @@ import { openFileSource } from '../io/file.ts';
 import { FileSink } from '../io/file-sink.ts';
 import type { ByteSource } from '../io/source.ts';
 import type { Work } from '../io/work.ts';
+import type { Machine } from '../machine/machine.ts';
 import { restoreMachine, type Hidden } from '../migrate/restore/restore.ts';
 import type { ImageClaims } from '../migrate/restore/image-claims.ts';
 import {
@@ -156,7 +157,8 @@ export class Host {
 
   /**
    * Makes a guest of an image, from a file of this machine or from `image`, which is closed.
-   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED ...: then there is nothing new here
+   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED, SHARED_DISK ...: then there is nothing
+   * new here
    */
   restore(choice: RestoreChoice, work: Work, image?: ByteSource): Promise<RestoreResult> {
     return this.#making(async (reserved, closing) => {
@@ -195,6 +197,12 @@ export class Host {
           claims,
           seat?.service ?? null,
         );
+        try {
+          mayUseDisks(machine, choice);
+        } catch (error) {
+          await machine.close();
+          throw error;
+        }
         made = { name, uuid, seat, configuration };
         return { machine, mostDeviceBytes, tmem: seat?.loader() ?? null };
       } catch (error) {
@@ -219,7 +227,7 @@ export class Host {
       seat?.leave();
       throw error;
     }
-    const disks = sharedDisks(guest).map((disk) => `it writes to ${disk.location}, which the image names`);
+    const disks = sharedDisks(machine).map((disk) => `it writes to ${disk.location}, which the image names`);
     return { guest: guest.info(), pages, tmemPages, warnings: [...(seat?.warnings() ?? []), ...disks] };
   }
 
@@ -351,6 +359,20 @@ function checkOpen(closing: AbortSignal): void {
 
 function hasTmem(guest: Guest): guest is Guest & { readonly tmemClient: number } {
   return guest.tmemClient !== null;
+}
+
+/**
+ * An image may come from anybody: which files of this host its guest may write is not for the image to say.
+ * @throws SHARED_DISK
+ */
+function mayUseDisks(machine: Machine, choice: RestoreChoice): void {
+  const shared = sharedDisks(machine);
+  if (choice.sharedDisks || shared.length === 0) return;
+  const files = shared.map((disk) => disk.location);
+  throw new TransmigrateError('SHARED_DISK', `The guest would write to ${files.join(', ')}, as its image says`, {
+    data: { disks: files },
+    next: 'If it may, and no other machine does, restore it with --shared-disks.',
+  });
 }
 
 /** The name in an image, if it can be one here. */

@@ -44,9 +44,10 @@ export interface Ended {
 export function command(
   args: readonly string[],
   socket: string,
+  env: Readonly<Record<string, string>> = {},
 ): { readonly child: ChildProcess; readonly ended: Promise<Ended> } {
   const child = spawn(process.execPath, [BIN, ...args], {
-    env: { ...process.env, TRANSMIGRATE_SOCKET: socket },
+    env: { ...process.env, TRANSMIGRATE_SOCKET: socket, ...env },
     stdio: 'pipe',
     detached: true,
   });

@@ -5,7 +5,7 @@ import { request as httpRequest, type Server } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { after, before, describe, it } from 'node:test';
+import { after as atEnd, before, describe, it } from 'node:test';
 import type { ErrorJson } from '../../../src/errors.ts';
 import { HostClient } from '../../../src/host/client.ts';
 import { FOLLOWER_QUEUE_BYTES } from '../../../src/host/console.ts';
@@ -14,7 +14,7 @@ import { assertSettled, choiceOf, code, fakeHost, scratch, type FakeHost } from 
 import { open } from '../../support/host/fake-machine.ts';
 import { until } from '../../support/guest/machines.ts';
 
-const directory = scratch(after);
+const directory = scratch(atEnd);
 const socketPath = join(directory.path, 'own', 'host.sock');
 let fake: FakeHost;
 let server: Server;
@@ -25,7 +25,7 @@ before(async () => {
   server = await serve(fake.host, socketPath);
   client = new HostClient(socketPath);
 });
-after(async () => {
+atEnd(async () => {
   await fake.host.close();
   server.closeAllConnections();
   server.close();
