@@ -69,6 +69,8 @@ describe('Linux on a host', { skip: unavailable }, () => {
     );
     const shell = shellOn(source);
     await shell.ready();
+    // Messages of the kernel would come between the lines of the shell.
+    await shell.run('dmesg -n 1');
     await shell.run('mount -t minix /dev/sda2 /mnt && dd if=/dev/urandom of=/mnt/file bs=4096 count=256 2>/dev/null');
     const fileSum = await shell.run('md5sum </mnt/file');
     await shell.run('mkswap /dev/sdb && swapon /dev/sdb && mount -t tmpfs -o size=80m none /tmp');

@@ -6,7 +6,7 @@ import { V86 } from 'v86';
 import { TransmigrateError, type ErrorCode } from '../../../src/errors.ts';
 import { createEmulator } from '../../../src/machine/v86/create.ts';
 import { LocalMachine } from '../../../src/machine/v86/local-machine.ts';
-import { guest, MAILBOX_PFN, type Mode } from '../../support/guest/guest.ts';
+import { guest, guestPlan, MAILBOX_PFN, type Mode } from '../../support/guest/guest.ts';
 import { lookInto, MEMORY, sleep, until } from '../../support/guest/machines.ts';
 
 const VERSION = '0.5.462';
