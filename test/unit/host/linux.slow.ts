@@ -63,12 +63,19 @@ describe('Linux on a host', { skip: unavailable }, () => {
   test('is saved while it works, and goes on in another process with shell, files, swap and clock', async () => {
     const source = await newHost('source');
     await source.command(
-      ...['create', NAME, '--memory', '64M', '--kernel', join(CACHE, 'vmlinux')],
-      ...['--initrd', join(CACHE, 'initrd.cpio'), '--append', linuxCommandLine({ disk: true })],
-      ...['--disk', `hda=${join(CACHE, 'disk.img')}`, '--disk', 'hdb=tmem,128M'],
+      'create',
+      NAME,
+      '--memory=64M',
+      `--kernel=${join(CACHE, 'vmlinux')}`,
+      `--initrd=${join(CACHE, 'initrd.cpio')}`,
+      `--append=${linuxCommandLine({ disk: true })}`,
+      `--disk=hda=${join(CACHE, 'disk.img')}`,
+      '--disk=hdb=tmem,128M',
     );
     const shell = shellOn(source);
     await shell.ready();
+    // Messages of the kernel would come between the lines of the shell.
+    await shell.run('dmesg -n 1');
     await shell.run('mount -t minix /dev/sda2 /mnt && dd if=/dev/urandom of=/mnt/file bs=4096 count=256 2>/dev/null');
     const fileSum = await shell.run('md5sum </mnt/file');
     await shell.run('mkswap /dev/sdb && swapon /dev/sdb && mount -t tmpfs -o size=80m none /tmp');
