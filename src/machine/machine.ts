@@ -144,14 +144,7 @@ export type MachineTarget = Pick<Machine, 'capabilities' | 'disks' | 'loadPages'
 /** What an image is saved of. */
 export type MachineSource = Pick<
   Machine,
-  | 'capabilities'
-  | 'disks'
-  | 'pause'
-  | 'resume'
-  | 'prepareCapture'
-  | 'capture'
-  | 'readCapture'
-  | 'releaseCapture'
+  'capabilities' | 'disks' | 'pause' | 'resume' | 'prepareCapture' | 'capture' | 'readCapture' | 'releaseCapture'
 >;
 
 /** A guest, in this process or another. Methods reject with TransmigrateError. */

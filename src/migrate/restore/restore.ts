@@ -73,7 +73,10 @@ export async function restoreMachine<M extends MachineTarget = Machine>(
   }
 }
 
-function loadersFor({ machine, tmem, mostDeviceBytes }: Hidden<MachineTarget>, decoder: StreamDecoder): readonly StateLoader[] {
+function loadersFor(
+  { machine, tmem, mostDeviceBytes }: Hidden<MachineTarget>,
+  decoder: StreamDecoder,
+): readonly StateLoader[] {
   const loaders = [new MemoryLoader(machine), new DevicesLoader(machine, mostDeviceBytes, decoder.scratch)];
   return tmem === null ? loaders : [...loaders, tmem];
 }

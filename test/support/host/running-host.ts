@@ -97,7 +97,9 @@ export class GuestShell {
       const found = this.#lines.findIndex((line, i) => i >= from && line.startsWith(start));
       if (found >= 0) return found;
       if (performance.now() > deadline) {
-        throw new Error(`no line '${start}' came; the last ones:\n${[...this.#lines.slice(-20), this.#rest].join('\n')}`);
+        throw new Error(
+          `no line '${start}' came; the last ones:\n${[...this.#lines.slice(-20), this.#rest].join('\n')}`,
+        );
       }
       await new Promise<void>((resolve) => {
         this.#arrived.push(resolve);

@@ -74,7 +74,9 @@ describe('Linux on a host', { skip: unavailable }, () => {
     await shell.run('mount -t minix /dev/sda2 /mnt && dd if=/dev/urandom of=/mnt/file bs=4096 count=256 2>/dev/null');
     const fileSum = await shell.run('md5sum </mnt/file');
     await shell.run('mkswap /dev/sdb && swapon /dev/sdb && mount -t tmpfs -o size=80m none /tmp');
-    await shell.run(`for i in ${COPIES.join(' ')}; do cat /mnt/file /mnt/file /mnt/file /mnt/file /mnt/file >/tmp/$i; done`);
+    await shell.run(
+      `for i in ${COPIES.join(' ')}; do cat /mnt/file /mnt/file /mnt/file /mnt/file /mnt/file >/tmp/$i; done`,
+    );
     // Reads what is swapped out, and puts other pages in its place.
     await shell.run(`for i in ${COPIES.join(' ')}; do md5sum </tmp/$i >>/tmp/sums; done`);
     const sums = await shell.run('cat /tmp/sums');
