@@ -87,4 +87,6 @@ export { verifyImage, type Finding, type Verdict, type Verification, type Verify
 export type { StreamCounts } from './image/counts.ts';
 export type { MemoryDigest, TmemDigest } from './image/content-digest.ts';
 export type { PreambleJson, RecordJson } from './image/record-json.ts';
+export { imageToV86State } from './image/image-to-v86.ts';
+export { v86StateToImage, type V86ToImageOptions } from './image/v86-to-image.ts';
 export type { Work } from './io/work.ts';

@@ -11,7 +11,7 @@ export const V86_PAGE_BYTES = 4096;
 /** v86 rounds memory to this. */
 const MEMORY_UNIT = 128 * 1024;
 /** The most that v86's signed arithmetic can address. */
-const MEMORY_MOST = 0x8000_0000 - MEMORY_UNIT;
+export const MEMORY_MOST = 0x8000_0000 - MEMORY_UNIT;
 
 /** The guest's memory of a state: which pages there are, and where they stand. */
 export interface StateMemory {
@@ -103,6 +103,11 @@ export function joinSaveState(devices: Uint8Array, bitmap: Uint8Array): JoinedSt
     if (id > packedId) after.set(content, offsets[id] - resume);
   });
   return { before, packedBytes, after };
+}
+
+/** Which buffers hold the pages and their bitmap. @throws FIELD_VALUE */
+export function memoryBuffersOf(tree: readonly Json[]): { readonly packed: number; readonly bitmap: number } {
+  return { packed: idAt(tree, PACKED_PAGES), bitmap: idAt(tree, PAGE_BITMAP) };
 }
 
 function idAt(tree: readonly Json[], place: number): number {

@@ -2,6 +2,7 @@
 import type { JsonObject } from '../../bytes/bounded-json.ts';
 import { TransmigrateError } from '../../errors.ts';
 import { configurationOfState } from '../../foreign/v86/configuration.ts';
+import { releaseOfState } from '../../foreign/v86/release.ts';
 import type { SaveState } from '../../foreign/v86/save-state.ts';
 import type { MachineSource, MachineTarget } from '../machine.ts';
 import { saveDevices } from './device-state.ts';
@@ -9,7 +10,6 @@ import { EmulatorMachine } from './emulator-machine.ts';
 import type { V86Emulator } from './emulator.ts';
 import { LocalMachine } from './local-machine.ts';
 import { StagedTarget } from './staged-target.ts';
-import { versionOfState } from './versions.ts';
 
 /** How much longer a device blob may be than that of the emulator as it is: transfer buffers of drives, firmware. */
 const DEVICES_SLACK_BYTES = 160 * 1024 * 1024;
@@ -38,7 +38,7 @@ export interface AdoptedTarget {
  */
 export function adoptSource(emulator: object, version?: string): AdoptedSource {
   const { loaded, state } = checked(emulator);
-  const machine = LocalMachine.adopt(loaded, version ?? versionOfState(state.tree.length).version, true);
+  const machine = LocalMachine.adopt(loaded, version ?? releaseOfState(state.tree.length), true);
   adopted.add(loaded);
   const release = (): void => {
     machine.release();
@@ -50,7 +50,7 @@ export function adoptSource(emulator: object, version?: string): AdoptedSource {
 /** As {@link adoptSource}, for what is restored into. */
 export function adoptTarget(emulator: object, version?: string): AdoptedTarget {
   const { loaded, state } = checked(emulator);
-  const facts = { version: version ?? versionOfState(state.tree.length).version, tmem: false, disks: [] };
+  const facts = { version: version ?? releaseOfState(state.tree.length), tmem: false, disks: [] };
   const machine = new StagedTarget(new EmulatorMachine(loaded, facts));
   adopted.add(loaded);
   const release = (): void => {
