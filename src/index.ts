@@ -72,6 +72,15 @@ export { openPipeSource } from './io/pipe.ts';
 export { FileSink } from './io/file-sink.ts';
 export { MemorySink, memorySource } from './io/memory.ts';
 
+export {
+  restore,
+  save,
+  type EmulatorOptions,
+  type RestoredEmulator,
+  type SavedEmulator,
+  type SaveOptions,
+} from './migrate/runner/in-process.ts';
+
 export { inspectImage, type InspectOptions } from './image/inspect.ts';
 export type { Inspection, MemorySummary, PoolSummary } from './image/summary.ts';
 export { verifyImage, type Finding, type Verdict, type Verification, type VerifyOptions } from './image/verify.ts';

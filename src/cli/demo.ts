@@ -14,7 +14,8 @@ export function demoCommand(context: Context): Command {
     .summary('show the main job: a running guest saved and restored')
     .description(
       'Boots the small guest on a host of its own, saves it while it runs, verifies the file, restores it in ' +
-        'a new process, and has the guest check all of its memory and tmem. Needs no privileges.',
+        'a new process, and has the guest check all of its memory and tmem. Needs no privileges, leaves nothing ' +
+        'behind.',
     )
     .option('--json', 'print one JSON object')
     .action(async (_options: unknown, self: Command) => {

@@ -1,6 +1,9 @@
 import type { Command } from 'commander';
 import { STDIN } from './context.ts';
 
+/** How xl called the commands that are below `tmem` here. */
+const XL_NAME = /^(tmem)-(list|freeze|thaw|set|shared-auth|freeable)$/;
+
 /**
  * Puts the word of the command first. Where it was left out, before a file, `-`, or nothing but options, it is
  * `inspect`; where it stands behind options it is moved, so that `--json verify FILE` is no riddle. A word that is
@@ -12,6 +15,11 @@ export function withCommandWord(
   program: Command,
   fileExists: (path: string) => boolean,
 ): readonly string[] {
+  const old = argv.findIndex((arg) => XL_NAME.test(arg));
+  if (old >= 0 && firstWord(argv, program)?.at === old) {
+    const [group, name] = XL_NAME.exec(argv[old])!.slice(1);
+    return [group, name, ...argv.slice(0, old), ...argv.slice(old + 1)];
+  }
   const word = firstWord(argv, program);
   if (word === undefined) {
     const asksForHelp = argv.some((arg) => ['-h', '--help', '-V', '--version'].includes(arg));

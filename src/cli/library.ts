@@ -6,6 +6,7 @@ import type { openPipeSource } from '../io/pipe.ts';
 import type { ByteSource } from '../io/source.ts';
 import type { spool } from '../io/spool.ts';
 import type { inspectImage } from '../image/inspect.ts';
+import type { ReplayReport } from '../tmem/replay.ts';
 import type { verifyImage } from '../image/verify.ts';
 
 /** The part of the library that the commands call. Tests hand in another. */
@@ -17,6 +18,7 @@ export interface Library {
   readonly verifyImage: typeof verifyImage;
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
   readonly runHost: typeof runHost;
+  readonly replayTmem: (lines: Iterable<string>) => Promise<ReplayReport>;
   readonly demonstrate: (signal: AbortSignal) => Promise<AsyncIterable<DemoStep>>;
 }
 
@@ -29,5 +31,6 @@ export const library: Library = {
   verifyImage: async (...args) => (await import('../image/verify.ts')).verifyImage(...args),
   connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
   runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),
+  replayTmem: async (lines) => (await import('../tmem/replay.ts')).replayTmem(lines),
   demonstrate: async (signal) => (await import('../host/demo.ts')).demonstrate(signal),
 };

@@ -62,15 +62,22 @@ export class Output {
 
   /** Writes bytes as they are. @throws TransmigrateError WRITE_FAILED, also when the reader has gone. */
   async writeBytes(bytes: Uint8Array): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.stream.write(bytes, (error) => {
-        if (error === null || error === undefined) resolve();
-        else
-          reject(
-            new TransmigrateError('WRITE_FAILED', `the output cannot be written: ${error.message}`, { cause: error }),
-          );
-      });
-    });
+    const error = await this.#tryBytes(bytes);
+    if (error !== null) throw this.#failed(error);
+  }
+
+  /** The same for what is shown. @returns whether its reader is still there. @throws TransmigrateError WRITE_FAILED */
+  async writeWanted(bytes: Uint8Array): Promise<boolean> {
+    if (this.#gone) return false;
+    const error = await this.#tryBytes(bytes);
+    if (error === null) return true;
+    if (isClosedPipe(error)) return false;
+    throw this.#failed(error);
+  }
+
+  #tryBytes(bytes: Uint8Array): Promise<Error | null> {
+    this.#begun = true;
+    return new Promise((resolve) => this.stream.write(bytes, (error) => resolve(error ?? null)));
   }
 
   /** Writes each line with its end. */
@@ -80,6 +87,7 @@ export class Output {
       chunk += `${line}\n`;
       if (chunk.length < CHUNK) continue;
       await this.write(chunk);
+      await breath();
       if (this.#gone) return;
       chunk = '';
     }
@@ -96,11 +104,19 @@ export class Output {
       chunk += escapeJson(piece);
       if (chunk.length < CHUNK) continue;
       await this.write(chunk);
+      await breath();
       if (this.#gone) return;
       chunk = '';
     }
     await this.write(`${chunk}\n`);
   }
+}
+
+/** Lets signals in: a write to a pipe waits for its reader without giving the event loop a turn. */
+function breath(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 function* jsonPieces(object: object): Generator<string> {

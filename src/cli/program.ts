@@ -14,6 +14,7 @@ import { manualCommand } from './manual.ts';
 import { restoreCommand } from './restore.ts';
 import { saveCommand } from './save.ts';
 import { COLOURED } from './text/style.ts';
+import { tmemCommand } from './tmem/tmem.ts';
 import { verifyCommand } from './verify.ts';
 import { packageVersion } from './version.ts';
 
@@ -39,7 +40,8 @@ export function buildProgram(context: Context): Command {
     .addCommand(unpauseCommand(context))
     .addCommand(destroyCommand(context))
     .addCommand(saveCommand(context))
-    .addCommand(restoreCommand(context));
+    .addCommand(restoreCommand(context))
+    .addCommand(tmemCommand(context));
   program.addCommand(completionCommand(context, program));
   program.addCommand(manualCommand(context, program), { hidden: true });
   addExamples(program, [

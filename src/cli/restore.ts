@@ -9,6 +9,7 @@ import { restoreLines } from './text/guest.ts';
 interface RestoreOptions extends HostOptions {
   readonly name?: string;
   readonly sameIdentity?: boolean;
+  readonly sharedDisks?: boolean;
   readonly paused?: boolean;
 }
 
@@ -24,6 +25,7 @@ export function restoreCommand(context: Context): Command {
     .argument('<file>', 'the image; "-": standard input')
     .option('--name <name>', 'its name, in place of the one in the image')
     .option('--same-identity', 'keep the uuid: refused while a guest that has it is here')
+    .option('--shared-disks', 'let it write to the files that the image names as its disks')
     .option('--paused', 'do not run it yet')
     .action(async (file: string, _options: unknown, self: Command) => {
       await restore(context, file, self.optsWithGlobals<RestoreOptions>());
@@ -41,6 +43,7 @@ async function restore(context: Context, file: string, options: RestoreOptions):
   const { name } = options;
   const choice = {
     sameIdentity: options.sameIdentity === true,
+    sharedDisks: options.sharedDisks === true,
     paused: options.paused === true,
     ...(name !== undefined && { name }),
   };

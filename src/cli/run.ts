@@ -36,11 +36,16 @@ function leave(command: Command, error: CommanderError): never {
   if (error.exitCode === 0 || error.code === 'commander.help') throw error;
   // Commander says the nearest match only in words, on a line of its own.
   const [, found = '', nearest = ''] = /^(?:error: )?([^]*?)(?:\n\(Did you mean (.+)\?\))?$/.exec(error.message) ?? [];
-  const problem =
-    error.code === 'commander.unknownCommand' ? `'${command.args[0]}' is neither a command nor a file` : found;
+  const name = pathOf(command);
+  const unknown = command.parent === null ? 'is neither a command nor a file' : `is no command of \`${name}\``;
+  const problem = error.code === 'commander.unknownCommand' ? `'${command.args[0]}' ${unknown}` : found;
   const what = nearest === '' ? problem : `${problem}: did you mean ${nearest}?`;
-  const name = command.parent === null ? command.name() : `${command.parent.name()} ${command.name()}`;
   throw new TransmigrateError('USAGE', what, { next: `See \`${name} --help\`.` });
+}
+
+/** The words that a command is called by. */
+function pathOf(command: Command): string {
+  return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
 }
 
 function asksForJson(argv: readonly string[]): boolean {

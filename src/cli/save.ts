@@ -45,7 +45,9 @@ async function save(context: Context, name: string, file: string, options: SaveO
       throw new TransmigrateError('USAGE', 'An image is not for a terminal', { next: 'Name a file, or send it on.' });
     }
     const result = await host.saveTo(name, choice, (bytes) => context.stdout.writeBytes(bytes), context.signal);
-    if (options.quiet !== true) await context.stderr.writeLines(saveLines(result));
+    // The image is what standard output holds.
+    if (options.json === true) await context.stderr.writeJson(result);
+    else if (options.quiet !== true) await context.stderr.writeLines(saveLines(result));
     return;
   }
   // The host is told of Ctrl-C, and says what became of it.

@@ -15,6 +15,11 @@ export const WORK_HEADER = 'x-work';
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 
 const name = z.string().regex(NAME, 'a name has letters, digits, and _ . - after the first; at most 63');
+function numberFrom(least: number, most: number, unit: string): z.ZodInt {
+  const message = `${least} to ${most} ${unit} are possible`;
+  return z.int(message).min(least, message).max(most, message);
+}
+
 const path = z.string().min(1).max(4096);
 
 /** What a guest boots from. Paths are the daemon's, and absolute. */
@@ -23,8 +28,8 @@ export const bootSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('small'),
     /** Pages that it dirties in a round, and timer ticks between rounds. */
-    pages: z.int().min(1).max(65_536).optional(),
-    ticks: z.int().min(0).max(65_535).optional(),
+    pages: numberFrom(1, 65_536, 'pages').optional(),
+    ticks: numberFrom(0, 65_535, 'ticks').optional(),
   }),
   z.strictObject({ kind: z.literal('multiboot'), image: path }),
   z.strictObject({
@@ -49,7 +54,7 @@ export const createSchema = z.strictObject({
   name: name.optional(),
   /** v86's version; the newest that the daemon has when absent. */
   driverVersion: z.string().max(64).optional(),
-  memoryMiB: z.int().min(4).max(2048).default(16),
+  memoryMiB: numberFrom(4, 2047, 'MiB of memory').default(16),
   boot: bootSchema,
   tmem: z.boolean().default(true),
   disks: z.array(diskSchema).max(2).default([]),
@@ -69,6 +74,8 @@ export const restoreSchema = z.strictObject({
   path: path.optional(),
   name: name.optional(),
   sameIdentity: z.boolean().default(false),
+  /** The guest may write to the files outside that the image names as its disks. */
+  sharedDisks: z.boolean().default(false),
   paused: z.boolean().default(false),
 });
 

@@ -15,6 +15,7 @@ import {
   type SaveResult,
   type WorkEvent,
 } from './api.ts';
+import type { HostTmemStatistics, TmemAuthoriseChoice, TmemSetChoice } from './tmem-api.ts';
 import { TRAILER, type ImageEnd } from './image-end.ts';
 
 type Optional<T> = { [K in keyof T]?: T[K] | undefined };
@@ -71,6 +72,23 @@ export class HostClient {
 
   destroy(name: string): Promise<GuestInfo> {
     return this.#ask('DELETE', guestPath(name)) as Promise<GuestInfo>;
+  }
+
+  /** Everything about the host's tmem. */
+  tmem(): Promise<HostTmemStatistics> {
+    return this.#ask('GET', '/v1/tmem') as Promise<HostTmemStatistics>;
+  }
+
+  setTmem(choice: TmemSetChoice): Promise<{ guests: string[] }> {
+    return this.#ask('POST', '/v1/tmem/set', { json: choice }) as Promise<{ guests: string[] }>;
+  }
+
+  authoriseTmem(choice: TmemAuthoriseChoice): Promise<{ changed: boolean }> {
+    return this.#ask('POST', '/v1/tmem/authorise', { json: choice }) as Promise<{ changed: boolean }>;
+  }
+
+  flushTmem(bytes: number): Promise<{ freedBytes: number }> {
+    return this.#ask('POST', '/v1/tmem/flush', { json: { bytes } }) as Promise<{ freedBytes: number }>;
   }
 
   /** Sends bytes to the guest's serial port, as if typed. */
@@ -184,9 +202,9 @@ export class HostClient {
 
   /** How an image that was sent ended. */
   #endOf(response: IncomingMessage, signal: AbortSignal | undefined): SaveResult {
-    const text = response.trailers[TRAILER];
-    if (text === undefined) throw this.#lost(new Error('the answer ends early'), signal);
-    const end = JSON.parse(decodeURIComponent(text)) as ImageEnd;
+    const trailer = response.trailers[TRAILER];
+    if (trailer === undefined) throw this.#lost(new Error('the answer ends early'), signal);
+    const end = JSON.parse(decodeURIComponent(trailer)) as ImageEnd;
     if ('error' in end) throw errorFromJson(end.error);
     return end.result;
   }

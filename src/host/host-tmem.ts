@@ -1,8 +1,9 @@
+import { fromUuid } from '../bytes/hex.ts';
 import { TransmigrateError } from '../errors.ts';
 import type { TmemService } from '../machine/machine.ts';
 import { TmemLoader, TmemWriter } from '../migrate/section/tmem.ts';
 import type { TmemPin } from '../migrate/save/save.ts';
-import { TmemEngine } from '../tmem/engine.ts';
+import { TmemEngine, type ClientSettings } from '../tmem/engine.ts';
 import { TmemHypercall } from '../tmem/hypercall.ts';
 import { IncomingTmem } from '../tmem/incoming.ts';
 import { TmemSnapshot } from '../tmem/snapshot.ts';
@@ -92,6 +93,35 @@ export class HostTmem {
     const snapshot = new TmemSnapshot(this.#engine, client, { ephemeral: true });
     const pages = snapshot.left;
     return { section: new TmemWriter(snapshot), pages, release: () => snapshot.close() };
+  }
+
+  /** Changes settings of clients. @throws TMEM_DISABLED, USAGE */
+  set(clients: readonly number[], settings: Partial<ClientSettings>): void {
+    const engine = this.#mustBeOn();
+    for (const client of clients) {
+      // A guest that has not used it yet has its settings all the same.
+      engine.addClient(client);
+      engine.set(client, settings);
+    }
+  }
+
+  /** @returns whether anything changed. @throws TMEM_DISABLED, and USAGE when a client has as many uuids as it can */
+  authorise(client: number, uuid: string, authorised: boolean): boolean {
+    const engine = this.#mustBeOn();
+    engine.addClient(client);
+    const result = engine.authorise(client, fromUuid(uuid), authorised);
+    if (result < 0) throw new TransmigrateError('USAGE', 'A guest can be authorised for 16 uuids and no more');
+    return result === 1;
+  }
+
+  /** Evicts ephemeral pages. @returns bytes that were freed. @throws TMEM_DISABLED */
+  flush(bytes: number): number {
+    return this.#mustBeOn().flushMemory(bytes);
+  }
+
+  #mustBeOn(): TmemEngine {
+    if (this.#engine !== undefined) return this.#engine;
+    throw new TransmigrateError('TMEM_DISABLED', 'This host has no tmem');
   }
 
   /** A guest is gone. */

@@ -5,6 +5,7 @@ import { openFileSource } from '../io/file.ts';
 import { FileSink } from '../io/file-sink.ts';
 import type { ByteSource } from '../io/source.ts';
 import type { Work } from '../io/work.ts';
+import type { Machine } from '../machine/machine.ts';
 import { restoreMachine, type Hidden } from '../migrate/restore/restore.ts';
 import type { ImageClaims } from '../migrate/restore/image-claims.ts';
 import {
@@ -20,6 +21,7 @@ import {
 import type { Driver } from './driver.ts';
 import { Guest } from './guest.ts';
 import type { HostTmem, TmemSeat } from './host-tmem.ts';
+import type { HostTmemStatistics, TmemAuthoriseChoice, TmemSetChoice } from './tmem-api.ts';
 import { checkSharedDisks, saveGuest, sharedDisks, type ImageSink } from './saving.ts';
 
 export interface HostParts {
@@ -155,7 +157,8 @@ export class Host {
 
   /**
    * Makes a guest of an image, from a file of this machine or from `image`, which is closed.
-   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED ...: then there is nothing new here
+   * @throws the errors of the image, NAME_TAKEN, IDENTITY_TAKEN, TMEM_DISABLED, SHARED_DISK ...: then there is nothing
+   * new here
    */
   restore(choice: RestoreChoice, work: Work, image?: ByteSource): Promise<RestoreResult> {
     return this.#making(async (reserved, closing) => {
@@ -194,6 +197,12 @@ export class Host {
           claims,
           seat?.service ?? null,
         );
+        try {
+          mayUseDisks(machine, choice);
+        } catch (error) {
+          await machine.close();
+          throw error;
+        }
         made = { name, uuid, seat, configuration };
         return { machine, mostDeviceBytes, tmem: seat?.loader() ?? null };
       } catch (error) {
@@ -218,8 +227,40 @@ export class Host {
       seat?.leave();
       throw error;
     }
-    const disks = sharedDisks(guest).map((disk) => `it writes to ${disk.location}, which the image names`);
+    const disks = sharedDisks(machine).map((disk) => `it writes to ${disk.location}, which the image names`);
     return { guest: guest.info(), pages, tmemPages, warnings: [...(seat?.warnings() ?? []), ...disks] };
+  }
+
+  /** @throws TMEM_DISABLED */
+  tmem(): HostTmemStatistics {
+    const statistics = this.#parts.tmem.statistics();
+    if (statistics === undefined) throw new TransmigrateError('TMEM_DISABLED', 'This host has no tmem');
+    const names = new Map([...this.#guests.values()].map(({ tmemClient, name }) => [tmemClient, name]));
+    const clients = statistics.clients.map((client) => ({ ...client, guest: names.get(client.client) ?? null }));
+    return { ...statistics, clients };
+  }
+
+  /** @returns the names of the guests that it was done for. @throws GUEST_UNKNOWN, TMEM_DISABLED */
+  setTmem({ guest: name, ...settings }: TmemSetChoice): string[] {
+    const guests = (name === undefined ? [...this.#guests.values()] : [this.guest(name)]).filter(hasTmem);
+    const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+    this.#parts.tmem.set(
+      guests.map(({ tmemClient }) => tmemClient),
+      given,
+    );
+    return guests.map((guest) => guest.name);
+  }
+
+  /** @throws GUEST_UNKNOWN, TMEM_DISABLED */
+  authoriseTmem({ guest: name, uuid, authorised }: TmemAuthoriseChoice): boolean {
+    const guest = this.guest(name);
+    if (!hasTmem(guest)) throw new TransmigrateError('TMEM_DISABLED', `${name} has no tmem`);
+    return this.#parts.tmem.authorise(guest.tmemClient, uuid, authorised);
+  }
+
+  /** @returns bytes that were freed. @throws TMEM_DISABLED */
+  flushTmem(bytes: number): number {
+    return this.#parts.tmem.flush(bytes);
   }
 
   /** Ends all guests, and whatever is being done. */
@@ -314,6 +355,24 @@ export class Host {
 
 function checkOpen(closing: AbortSignal): void {
   if (closing.aborted) throw new TransmigrateError('CANCELLED', 'The host is closing');
+}
+
+function hasTmem(guest: Guest): guest is Guest & { readonly tmemClient: number } {
+  return guest.tmemClient !== null;
+}
+
+/**
+ * An image may come from anybody: which files of this host its guest may write is not for the image to say.
+ * @throws SHARED_DISK
+ */
+function mayUseDisks(machine: Machine, choice: RestoreChoice): void {
+  const shared = sharedDisks(machine);
+  if (choice.sharedDisks || shared.length === 0) return;
+  const files = shared.map((disk) => disk.location);
+  throw new TransmigrateError('SHARED_DISK', `The guest would write to ${files.join(', ')}, as its image says`, {
+    data: { disks: files },
+    next: 'If it may, and no other machine does, restore it with --shared-disks.',
+  });
 }
 
 /** The name in an image, if it can be one here. */

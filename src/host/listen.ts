@@ -60,9 +60,11 @@ async function clearStale(path: string): Promise<void> {
   // A host that has too much to do to answer is one that runs.
   if (why === '' || why === 'EAGAIN') throw running(path);
   if (why !== 'ECONNREFUSED' && why !== 'ENOENT') throw cannotListen(path, new Error(why));
-  await unlink(path).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code !== 'ENOENT') throw cannotListen(path, cause);
-  });
+  try {
+    await unlink(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cannotListen(path, cause);
+  }
 }
 
 function running(path: string): TransmigrateError {

@@ -4,7 +4,7 @@ import type { JsonObject } from '../bytes/bounded-json.ts';
 import type { ByteSink } from '../bytes/endpoints.ts';
 import { TransmigrateError } from '../errors.ts';
 import type { Work } from '../io/work.ts';
-import { DISK_POLICY } from '../machine/machine.ts';
+import { DISK_POLICY, type Machine } from '../machine/machine.ts';
 import { saveMachine, type Saved, type TmemPin } from '../migrate/save/save.ts';
 import type { SaveChoice } from './api.ts';
 import type { Guest } from './guest.ts';
@@ -96,7 +96,7 @@ function aboutOf(guest: Guest, tool: JsonObject): JsonObject {
  * @throws SHARED_DISK
  */
 export function checkSharedDisks(guest: Guest, after: SaveChoice['after']): string[] {
-  const shared = sharedDisks(guest);
+  const shared = sharedDisks(guest.machine);
   if (shared.length === 0) return [];
   const names = shared.map((disk) => disk.name).join(', ');
   if (guest.state === 'running' && after === 'run') {
@@ -106,7 +106,7 @@ export function checkSharedDisks(guest: Guest, after: SaveChoice['after']): stri
   return [`the image does not hold ${names}: keep ${shared.map((disk) => disk.location).join(', ')} as it is now`];
 }
 
-/** Disks of a guest that are files outside, which it may write. */
-export function sharedDisks(guest: Guest): Guest['machine']['disks'] {
-  return guest.machine.disks.filter((disk) => disk.policy === DISK_POLICY.external && !disk.readOnly);
+/** Disks of a machine that are files outside, which it may write. */
+export function sharedDisks(machine: Machine): Machine['disks'] {
+  return machine.disks.filter((disk) => disk.policy === DISK_POLICY.external && !disk.readOnly);
 }

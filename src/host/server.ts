@@ -5,6 +5,7 @@ import { createSchema, parse, WORK_HEADER } from './api.ts';
 import type { Host } from './host.ts';
 import { answer, asError, readBody, readJson, written, type Call } from './http.ts';
 import { listen } from './listen.ts';
+import { tmemAuthoriseSchema, tmemFlushSchema, tmemSetSchema } from './tmem-api.ts';
 import { cancelWork, restore, save, WorkList } from './transfer.ts';
 
 /** Most bytes of one piece of typed console input. */
@@ -42,6 +43,13 @@ export const ROUTES: Readonly<Record<string, Route>> = {
   },
   'POST /v1/guests/*/save': save,
   'POST /v1/restore': restore,
+  'GET /v1/tmem': ({ host, response }) => answer(response, host.tmem()),
+  'POST /v1/tmem/set': async ({ host, request, response }) =>
+    answer(response, { guests: host.setTmem(parse(tmemSetSchema, await readJson(request))) }),
+  'POST /v1/tmem/authorise': async ({ host, request, response }) =>
+    answer(response, { changed: host.authoriseTmem(parse(tmemAuthoriseSchema, await readJson(request))) }),
+  'POST /v1/tmem/flush': async ({ host, request, response }) =>
+    answer(response, { freedBytes: host.flushTmem(parse(tmemFlushSchema, await readJson(request)).bytes) }),
   'DELETE /v1/work/*': (call, works) => cancelWork(works, call),
 };
 

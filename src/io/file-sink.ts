@@ -1,4 +1,4 @@
-import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { open, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { ByteSink } from '../bytes/endpoints.ts';
 import { TransmigrateError } from '../errors.ts';
@@ -25,9 +25,10 @@ export class FileSink implements ByteSink {
 
   /** @param unique makes the hidden name unique: handed in, e.g. random digits. @throws WRITE_FAILED */
   static async create(path: string, unique: string): Promise<FileSink> {
-    const partial = join(dirname(path), `.${basename(path)}.${unique}.partial`);
     try {
-      return new FileSink(path, partial, await open(partial, 'wx', 0o600));
+      const target = await targetOf(path);
+      const partial = join(dirname(target), `.${basename(target)}.${unique}.partial`);
+      return new FileSink(target, partial, await open(partial, 'wx', 0o600));
     } catch (cause) {
       throw writeFailed(path, cause);
     }
@@ -86,6 +87,28 @@ export class FileSink implements ByteSink {
   }
 }
 
+/**
+ * What a rename to this name would replace: the file that a symbolic link leads to, and nothing that is no file.
+ * @throws TransmigrateError WRITE_FAILED, and what the system says
+ */
+async function targetOf(path: string): Promise<string> {
+  let target: string;
+  try {
+    target = await realpath(path);
+  } catch (error) {
+    // It is new; whether its directory is there shows when something is written into it.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return path;
+    throw error;
+  }
+  const found = await stat(target);
+  if (found.isFile()) return target;
+  const why = found.isDirectory() ? 'it is a directory' : 'it is there already, and it is no file';
+  throw new TransmigrateError('WRITE_FAILED', `Can't write ${path}: ${why}`, {
+    data: { file: path, reason: why },
+    next: 'Name a file. Into a pipe or a device goes what is sent to standard output.',
+  });
+}
+
 /** Makes a rename last. Not every system lets a directory be opened: there it lasts by itself. */
 async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r').catch(() => undefined);
@@ -94,6 +117,7 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 function writeFailed(path: string, cause: unknown): TransmigrateError {
+  if (cause instanceof TransmigrateError) return cause;
   const { code, message } = cause as NodeJS.ErrnoException;
   const why =
     code === 'ENOSPC' || code === 'EDQUOT'

@@ -138,6 +138,23 @@ export interface MachineEvents {
 /** A request of a guest to tmem, with its answer: spec/hypercall.md 2. */
 export type TmemService = (descriptor: Uint8Array, page: Uint8Array) => number;
 
+/** What an image is restored into: a machine of a driver, or somebody's emulator. */
+export type MachineTarget = Pick<Machine, 'capabilities' | 'disks' | 'loadPages' | 'loadDeviceState'>;
+
+/** What an image is saved of. */
+export type MachineSource = Pick<
+  Machine,
+  | 'capabilities'
+  | 'disks'
+  | 'status'
+  | 'pause'
+  | 'resume'
+  | 'prepareCapture'
+  | 'capture'
+  | 'readCapture'
+  | 'releaseCapture'
+>;
+
 /** A guest, in this process or another. Methods reject with TransmigrateError. */
 export interface Machine {
   readonly capabilities: MachineCapabilities;

@@ -42,6 +42,10 @@ export class Contents {
     return this.#records.bytes + this.#index.bytes;
   }
 
+  get idleBytes(): number {
+    return this.#records.idleBytes;
+  }
+
   /** Contents there are. */
   get count(): number {
     return this.#records.used;

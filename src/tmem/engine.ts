@@ -438,13 +438,12 @@ export class TmemEngine {
   }
 
   /** @internal Stores the form that the former has adopted. @returns done, or noMemory. */
-  restorePage(client: Client, pool: Pool, handle: Uint32Array): number {
+  restorePage(pool: Pool, handle: Uint32Array): number {
     const { holdings } = this;
-    let old = holdings.table.find(pool.number, handle);
-    if (!this.reclaimer.makeRoom(client, pool, old)) return RESULT.noMemory;
-    old = holdings.table.find(pool.number, handle);
+    const old = holdings.table.find(pool.number, handle);
+    if (old === 0 && !this.reclaimer.withinCaps(pool)) return RESULT.noMemory;
     const page = old === 0 ? holdings.insert(pool, handle) : holdings.replace(old, pool);
-    return page === 0 ? RESULT.noMemory : RESULT.done;
+    return page !== 0 && this.reclaimer.settle() ? RESULT.done : RESULT.noMemory;
   }
 
   /** @internal Destroys or leaves a pool of a client that may be one that nobody sees yet. */

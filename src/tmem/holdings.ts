@@ -19,6 +19,9 @@ export const CHARGE = { page: 60, object: 64, content: 32 } as const;
  */
 const SPARE_SLABS = Math.ceil((64 * SPAN_BYTES) / SLAB_BYTES) + 1;
 
+/** Idle records that are nobody's fault. */
+const IDLE_BYTES = 2 ** 20;
+
 /** A page that is gone but pinned has this in place of its neighbour in the object. */
 const GHOST = -1;
 
@@ -59,6 +62,15 @@ export class Holdings {
   /** Bytes of all tables: what there is beside the slabs. */
   get tableBytes(): number {
     return this.table.bytes + this.contents.bytes + this.store.tableBytes;
+  }
+
+  /**
+   * Bytes of records that guests have left idle, beyond what any use leaves: a guest that had many pages and kept one
+   * here and there must not have taken memory that nobody is charged for.
+   */
+  get idleBytes(): number {
+    const idle = this.table.pages.idleBytes + this.table.objects.idleBytes + this.contents.idleBytes;
+    return Math.max(0, idle - IDLE_BYTES);
   }
 
   setLimit(bytes: number): void {

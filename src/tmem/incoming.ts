@@ -8,7 +8,13 @@ import { TransmigrateError, type ErrorCode } from '../errors.ts';
 import type { Client, Pool } from './clients.ts';
 import { HANDLE_HALVES, PAGE_BYTES, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
 import { authoriseUuid, type ClientSettings, type TmemEngine } from './engine.ts';
-import { BATCH_HEAD_BYTES, INVALIDATE_ENTRY_BYTES, INVALIDATE_SCOPE, PAGE_ENTRY_BYTES } from './page-batch.ts';
+import {
+  BATCH_HEAD_BYTES,
+  ENTRY_LIMITS,
+  INVALIDATE_ENTRY_BYTES,
+  INVALIDATE_SCOPE,
+  PAGE_ENTRY_BYTES,
+} from './page-batch.ts';
 import { OBJECT } from './page-table.ts';
 import { copyBytes } from './platform.ts';
 
@@ -110,7 +116,7 @@ export class IncomingTmem {
     const pool = this.#poolOf(view);
     const count = view.getUint32(8, true);
     if (count === 0) throw fault('FIELD_VALUE', 'A batch without pages.');
-    if (count > 16_384) throw fault('LIMIT_EXCEEDED', `A batch of ${count} pages.`);
+    if (count > ENTRY_LIMITS.pages) throw fault('LIMIT_EXCEEDED', `A batch of ${count} pages.`);
     let stored = BATCH_HEAD_BYTES + count * PAGE_ENTRY_BYTES;
     if (stored > body.byteLength) throw fault('LENGTH_MISMATCH', `${count} pages in ${body.byteLength} bytes.`);
     for (let page = 0; page < count; page++) {
@@ -131,7 +137,7 @@ export class IncomingTmem {
     if (!(scope >= 1 && scope <= 3)) throw fault('FIELD_VALUE', `Scope ${scope} does not exist.`);
     if ((count === 0) !== (scope === INVALIDATE_SCOPE.pool))
       throw fault('FIELD_VALUE', `${count} entries, scope ${scope}.`);
-    if (count > 65_536) throw fault('LIMIT_EXCEEDED', `${count} invalidations in one record.`);
+    if (count > ENTRY_LIMITS.invalidates) throw fault('LIMIT_EXCEEDED', `${count} invalidations in one record.`);
     if (body.byteLength !== BATCH_HEAD_BYTES + count * INVALIDATE_ENTRY_BYTES) {
       throw fault('LENGTH_MISMATCH', `${count} invalidations in ${body.byteLength} bytes.`);
     }
@@ -238,7 +244,7 @@ export class IncomingTmem {
       former.decode(codec, original, stored, this.#page);
     }
     former.adopt(codec, original, stored);
-    const result = this.#engine.restorePage(this.#client, pool, this.#handle);
+    const result = this.#engine.restorePage(pool, this.#handle);
     if (result !== RESULT.done) {
       throw fault('TMEM_NO_MEMORY', `No room for a page of tmem client ${this.#client.id}.`, {
         client: this.#client.id,

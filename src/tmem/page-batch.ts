@@ -9,6 +9,9 @@ export const PAGE_ENTRY_BYTES = 40;
 export const INVALIDATE_ENTRY_BYTES = 32;
 export const BATCH_HEAD_BYTES = 16;
 
+/** Entries that a record may have (stream 15): what a batch from a peer is held to. */
+export const ENTRY_LIMITS = { pages: 16_384, invalidates: 65_536 } as const;
+
 /** Pages of a batch at most, and stored bytes after which it is full. */
 const BATCH_PAGES = 2048;
 const BATCH_BYTES = 1024 * 1024;

@@ -37,14 +37,7 @@ export class Reclaimer {
   /** Whether the former's form can be stored, once pages were evicted. `old` is what it would replace, or 0. */
   makeRoom(client: Client, pool: Pool, old: number): boolean {
     const holdings = this.#holdings;
-    const { owner } = pool;
-    if (old === 0) {
-      if (pool.persistent && owner.allowance > 0 && owner.persistent >= owner.allowance) return false;
-      while (owner.cap > 0 && owner.ephemeral + owner.persistent >= owner.cap) {
-        // What is being restored is not given up to make room for more of it.
-        if (owner.incoming || !this.#evictFrom(owner.own, PAGE.ownNext)) return false;
-      }
-    }
+    if (old === 0 && !this.withinCaps(pool)) return false;
     const { pages } = holdings.table;
     let need = holdings.chargeFor();
     // An old version that a save needs stays, and is charged for beside the new one.
@@ -52,15 +45,36 @@ export class Reclaimer {
       need -= CHARGE.page + CHARGE.object + CHARGE.content + chargeOf(pages.get(old, PAGE.form) & FORM.storedMask);
     }
     let fruitless = 0;
-    while (holdings.charged + need > this.limitBytes || pages.full) {
+    while (holdings.charged + holdings.idleBytes + need > this.limitBytes || pages.full) {
       const before = holdings.charged;
-      if (!this.evictOne(client.incoming ? undefined : client) || fruitless > TMEM_LIMITS.fruitlessEvictions) {
+      if (!this.evictOne(client) || fruitless > TMEM_LIMITS.fruitlessEvictions) {
         if (!this.#giveUpSave()) return false;
         fruitless = 0;
       } else if (holdings.charged >= before) {
         fruitless++;
       }
     }
+    return true;
+  }
+
+  /** Whether a new page is within its owner's allowance and cap, once the owner's oldest page is evicted if need be. */
+  withinCaps(pool: Pool): boolean {
+    const { owner } = pool;
+    if (pool.persistent && owner.allowance > 0 && owner.persistent >= owner.allowance) return false;
+    while (owner.cap > 0 && owner.ephemeral + owner.persistent >= owner.cap) {
+      // What is being restored is not given up to make room for more of it.
+      if (owner.incoming || !this.#evictFrom(owner.own, PAGE.ownNext)) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Evicts what is too much after something was stored. A restore asks so, and not before: what is needed at most is
+   * more than what is, and a client that filled another host exactly must fit into this one. @returns whether it does.
+   */
+  settle(): boolean {
+    const holdings = this.#holdings;
+    while (holdings.charged + holdings.idleBytes > this.limitBytes) if (!this.evictOne(undefined)) return false;
     return true;
   }
 

@@ -1,21 +1,30 @@
 /**
  * Records of a few 32-bit words, numbered from 1, in segments that are never moved: what there would otherwise be an
- * object for each page for. Number 0 is no record.
+ * object for each page for. Number 0 is no record. A segment without records is given back, but for one that is kept.
  */
 
 const SEGMENT_SHIFT = 12;
 const SEGMENT = 1 << SEGMENT_SHIFT;
 const SEGMENT_MASK = SEGMENT - 1;
+const NOT_LISTED = -1;
 
 export class Records {
   readonly #width: number;
   readonly #limit: number;
-  readonly #segments: Int32Array[] = [];
+  readonly #segments: (Int32Array | undefined)[] = [];
+  /** Of each segment: records in use, how many were ever given out, the first of those that came back. */
+  readonly #used: number[] = [];
+  readonly #given: number[] = [];
+  readonly #firstFree: number[] = [];
+  /** Segments with room, and where each stands among them. */
+  readonly #withRoom: number[] = [];
+  readonly #listedAt: number[] = [];
+  /** Numbers of segments that were given back. */
+  readonly #gone: number[] = [];
+  #empty = NOT_LISTED;
+  #count = 0;
   /** Records that are in use. */
   used = 0;
-  /** All numbers below this one have been given out once. */
-  end = 1;
-  #firstFree = 0;
 
   /**
    * @param width words of a record.
@@ -27,7 +36,17 @@ export class Records {
   }
 
   get bytes(): number {
-    return this.#segments.length * SEGMENT * this.#width * 4;
+    return this.#count * SEGMENT * this.#width * 4;
+  }
+
+  /** Bytes of records that are not in use. */
+  get idleBytes(): number {
+    return (this.#count * SEGMENT - this.used) * this.#width * 4;
+  }
+
+  /** All numbers are below this one. */
+  get end(): number {
+    return this.#segments.length << SEGMENT_SHIFT;
   }
 
   /** Whether no further record can be made. */
@@ -36,39 +55,80 @@ export class Records {
   }
 
   get(id: number, word: number): number {
-    return this.#segments[id >>> SEGMENT_SHIFT][(id & SEGMENT_MASK) * this.#width + word];
+    return this.#segments[id >>> SEGMENT_SHIFT]![(id & SEGMENT_MASK) * this.#width + word];
   }
 
   set(id: number, word: number, value: number): void {
-    this.#segments[id >>> SEGMENT_SHIFT][(id & SEGMENT_MASK) * this.#width + word] = value;
+    this.#segments[id >>> SEGMENT_SHIFT]![(id & SEGMENT_MASK) * this.#width + word] = value;
   }
 
   /** A record with all words zero; 0 when there are too many. */
   allocate(): number {
     if (this.used >= this.#limit) return 0;
+    const { length } = this.#withRoom;
+    const segment = length > 0 ? this.#withRoom[length - 1] : this.#newSegment();
     this.used++;
-    const free = this.#firstFree;
+    this.#used[segment]++;
+    const free = this.#firstFree[segment];
     if (free !== 0) {
-      this.#firstFree = this.get(free, 0);
+      this.#firstFree[segment] = this.get(free, 0);
       this.set(free, 0, 0);
+      this.#unlistIfFull(segment);
       return free;
     }
-    const id = this.end++;
-    if (id >>> SEGMENT_SHIFT >= this.#segments.length) this.#segments.push(new Int32Array(SEGMENT * this.#width));
+    const id = (segment << SEGMENT_SHIFT) + this.#given[segment]++;
+    this.#unlistIfFull(segment);
     return id;
   }
 
   free(id: number): void {
-    const segment = this.#segments[id >>> SEGMENT_SHIFT];
+    const number = id >>> SEGMENT_SHIFT;
+    const segment = this.#segments[number]!;
     const at = (id & SEGMENT_MASK) * this.#width;
     for (let word = 1; word < this.#width; word++) segment[at + word] = 0;
-    segment[at] = this.#firstFree;
-    this.#firstFree = id;
+    segment[at] = this.#firstFree[number];
+    this.#firstFree[number] = id;
     this.used--;
-    if (this.used > 0) return;
-    // The last one: whatever there was can be given back.
-    this.#segments.length = 0;
-    this.#firstFree = 0;
-    this.end = 1;
+    if (this.#listedAt[number] === NOT_LISTED) {
+      this.#listedAt[number] = this.#withRoom.length;
+      this.#withRoom.push(number);
+    }
+    if (--this.#used[number] > 0) return;
+    const kept = this.#empty;
+    this.#empty = number;
+    if (kept !== NOT_LISTED && kept !== number && this.#used[kept] === 0) this.#giveBack(kept);
+  }
+
+  #newSegment(): number {
+    const number = this.#gone.pop() ?? this.#segments.length;
+    this.#segments[number] = new Int32Array(SEGMENT * this.#width);
+    this.#used[number] = 0;
+    // Number 0 is no record.
+    this.#given[number] = number === 0 ? 1 : 0;
+    this.#firstFree[number] = 0;
+    this.#listedAt[number] = this.#withRoom.length;
+    this.#withRoom.push(number);
+    this.#count++;
+    return number;
+  }
+
+  #unlistIfFull(number: number): void {
+    if (this.#firstFree[number] === 0 && this.#given[number] === SEGMENT) this.#unlist(number);
+  }
+
+  #unlist(number: number): void {
+    const last = this.#withRoom.pop()!;
+    if (last !== number) {
+      this.#withRoom[this.#listedAt[number]] = last;
+      this.#listedAt[last] = this.#listedAt[number];
+    }
+    this.#listedAt[number] = NOT_LISTED;
+  }
+
+  #giveBack(number: number): void {
+    this.#unlist(number);
+    this.#segments[number] = undefined;
+    this.#gone.push(number);
+    this.#count--;
   }
 }

@@ -12,6 +12,7 @@ const COLUMNS: readonly Column[] = [
   { title: 'driver', rank: 4 },
   { title: 'since', rank: 3 },
   { title: 'uuid', rank: 5 },
+  { title: 'why', rank: 6 },
 ];
 
 /** The guests of a host as a table. */
@@ -19,12 +20,13 @@ export function guestLines(guests: readonly GuestInfo[], layout: Layout): string
   if (guests.length === 0) return ['no guests'];
   const rows = guests.map((guest) => [
     guest.name,
-    stateOf(guest),
+    `${guest.state}${guest.busy === null ? '' : `, ${guest.busy}`}`,
     formatBytes(guest.memoryBytes),
     guest.tmem === null ? '' : `${formatCount(guest.tmem.pages)} pages`,
     escapeText(`${guest.driver} ${guest.driverVersion}`),
     guest.since,
     guest.uuid,
+    escapeText(guest.reason ?? ''),
   ]);
   return tableLines(COLUMNS, rows, layout);
 }

@@ -121,12 +121,7 @@ export class EmulatorMachine {
 
   /** Checks the range of a batch and its lengths, then puts it in place. @throws MACHINE_STATE */
   loadPages(batch: PageBatch): void {
-    const { pages } = this.capabilities;
-    if (batch.bytes.byteLength !== batch.pfns.length * PAGE_BYTES || batch.pfns.some((pfn) => pfn >= pages)) {
-      throw new TransmigrateError('MACHINE_STATE', `A batch of ${batch.pfns.length} pages does not fit this machine`, {
-        data: { pages, batch: batch.pfns.length, bytes: batch.bytes.byteLength },
-      });
-    }
+    checkBatch(batch, this.capabilities.pages);
     scatter(this.memory(), batch);
   }
 
@@ -173,9 +168,19 @@ export class EmulatorMachine {
   }
 }
 
+/** @throws MACHINE_STATE for a batch whose lengths differ, or with a page that there is not */
+export function checkBatch(batch: PageBatch, pages: number): void {
+  if (batch.bytes.byteLength === batch.pfns.length * PAGE_BYTES && !batch.pfns.some((pfn) => pfn >= pages)) return;
+  throw new TransmigrateError('MACHINE_STATE', `A batch of ${batch.pfns.length} pages does not fit this machine`, {
+    data: { pages, batch: batch.pfns.length, bytes: batch.bytes.byteLength },
+  });
+}
+
 /** SHA-256 of everything that a device blob depends on. The shape has memory, devices and geometry in it. */
 function fingerprintOf(version: string, tmem: boolean, disks: readonly MachineDisk[], shape: Shape): Uint8Array {
   const parts = disks.map(({ name, policy, readOnly, bytes }) => ({ name, policy, readOnly, bytes }));
-  const text = JSON.stringify({ driver: V86_DRIVER, version, tmem, disks: parts, shape });
+  // Builds of one release are one version, and a program may not know which build it has.
+  const [release] = version.split('+', 1);
+  const text = JSON.stringify({ driver: V86_DRIVER, version: release, tmem, disks: parts, shape });
   return new Uint8Array(createHash('sha256').update(text).digest());
 }

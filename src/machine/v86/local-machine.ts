@@ -22,6 +22,12 @@ import type { V86Emulator } from './emulator.ts';
 import { serialPorts } from './mends/serial-input.ts';
 import { copyPages, DirtyScan, MemoryCopy, PAGE_BYTES, PAGE_LIMITS } from './pages.ts';
 
+/** Whether the machine made its emulator, and where a crash of the guest goes. */
+interface Ownership {
+  readonly owned: boolean;
+  readonly throwsCrash: boolean;
+}
+
 /** Memory that is touched at once before the guest gets its turn again. */
 const TOUCH_BYTES = 4 * 1024 * 1024;
 
@@ -47,11 +53,15 @@ export class LocalMachine implements Machine {
   #held = false;
   #scan: DirtyScan | null = null;
   #copy: MemoryCopy | null = null;
+  /** What was put on the emulator's bus. */
+  readonly #onBus: [event: string, listener: (value: unknown) => void][] = [];
+  readonly #throwsCrash: boolean;
 
-  private constructor(machine: EmulatorMachine, opened: readonly Disk[], grant: number | null) {
+  private constructor(machine: EmulatorMachine, opened: readonly Disk[], { owned, throwsCrash }: Ownership) {
     this.#machine = machine;
     this.#opened = opened;
-    this.#grant = grant;
+    this.#throwsCrash = throwsCrash;
+    this.#grant = owned ? null : 0;
     const { v86 } = machine.emulator;
     this.#status = v86.running ? 'running' : 'paused';
     this.#tick = v86.do_tick.bind(v86);
@@ -61,17 +71,19 @@ export class LocalMachine implements Machine {
   /** Makes an emulator; the machine is paused, and has no grant. @throws as `createEmulator` does. */
   static async create(options: CreateOptions): Promise<LocalMachine> {
     const { machine, disks } = await createEmulator(options);
-    return new LocalMachine(machine, disks, null);
+    return new LocalMachine(machine, disks, { owned: true, throwsCrash: false });
   }
 
   /**
-   * Takes an emulator that the program made, and that is loaded; it may run. The program owns it, so it has its grant.
+   * Takes an emulator that the program made, and that is loaded; it may run. The program owns it, so it has its grant;
+   * {@link release} and {@link close} give it back.
    * @param version the exact version of v86 that made it: an emulator does not know its own.
+   * @param throwsCrash what a crash of the guest throws goes on to the program, as if nobody had been in between.
    * @throws DRIVER_VERSION
    */
-  static adopt(emulator: object, version: string): LocalMachine {
+  static adopt(emulator: object, version: string, throwsCrash = false): LocalMachine {
     const machine = new EmulatorMachine(emulator as V86Emulator, { version, tmem: false, disks: [] });
-    return new LocalMachine(machine, [], 0);
+    return new LocalMachine(machine, [], { owned: false, throwsCrash });
   }
 
   get capabilities(): MachineCapabilities {
@@ -229,11 +241,20 @@ export class LocalMachine implements Machine {
   async close(): Promise<void> {
     if (this.#status === 'closed') return;
     this.#machine.stop();
+    this.release();
+    for (const listener of this.#listeners.closed) listener('it was closed', true);
+  }
+
+  /** Gives the machine up, and leaves the guest as it is: an emulator that was adopted runs on if it runs. */
+  release(): void {
+    if (this.#status === 'closed') return;
     this.#console.flush();
     this.#status = 'closed';
-    this.#machine.emulator.v86.do_tick = this.#tick;
+    this.#copy = null;
+    const { emulator } = this.#machine;
+    emulator.v86.do_tick = this.#tick;
+    for (const [event, listener] of this.#onBus) emulator.remove_listener(event, listener);
     for (const disk of this.#opened) disk.close();
-    for (const listener of this.#listeners.closed) listener('it was closed', true);
   }
 
   /** Something was thrown by what runs the guest. */
@@ -283,9 +304,9 @@ export class LocalMachine implements Machine {
   #watch(emulator: V86Emulator): void {
     serialPorts(emulator.v86.cpu).forEach((uart, port) => {
       if (uart === undefined) return;
-      emulator.add_listener(`serial${port}-output-byte`, (byte) => this.#console.push(port, byte as number));
+      this.#listen(`serial${port}-output-byte`, (byte) => this.#console.push(port, byte as number));
     });
-    emulator.add_listener('cpu-event-halt', () => {
+    this.#listen('cpu-event-halt', () => {
       if (this.#status !== 'running') return;
       this.#status = 'halted';
       for (const listener of this.#listeners.halted) listener();
@@ -297,8 +318,14 @@ export class LocalMachine implements Machine {
         this.#tick();
       } catch (error) {
         this.crashed(error);
+        if (this.#throwsCrash) throw error;
       }
     };
+  }
+
+  #listen(event: string, listener: (value: unknown) => void): void {
+    this.#onBus.push([event, listener]);
+    this.#machine.emulator.add_listener(event, listener);
   }
 }
 

@@ -13,6 +13,8 @@ export interface V86Version {
   readonly packageName: string;
   /** Day of the commit that it was built from. */
   readonly date: string;
+  /** How many entries the list has that its processor saves: what tells an emulator's version (foreign/v86 2). */
+  readonly stateEntries: number;
   /** What `save_state` of this version leaves out by itself. Our driver keeps it beside (foreign/v86 5). */
   readonly losses: readonly string[];
 }
@@ -21,9 +23,15 @@ const BEFORE_DECEMBER_2025 = ['lazy arithmetic flags', 'x87 status word', 'MXCSR
 
 /** Newest first. An entry is never taken out: images of it must go on to restore. */
 export const V86_VERSIONS: readonly V86Version[] = [
-  { version: '0.5.462', packageName: 'v86', date: '2026-09-21', losses: [] },
-  { version: '0.5.278', packageName: 'v86-0.5.278', date: '2025-11-26', losses: BEFORE_DECEMBER_2025 },
-  { version: '0.5.66', packageName: 'v86-0.5.66', date: '2025-06-04', losses: BEFORE_DECEMBER_2025 },
+  { version: '0.5.462', packageName: 'v86', date: '2026-09-21', stateEntries: 92, losses: [] },
+  {
+    version: '0.5.278',
+    packageName: 'v86-0.5.278',
+    date: '2025-11-26',
+    stateEntries: 86,
+    losses: BEFORE_DECEMBER_2025,
+  },
+  { version: '0.5.66', packageName: 'v86-0.5.66', date: '2025-06-04', stateEntries: 85, losses: BEFORE_DECEMBER_2025 },
 ];
 
 /** The version that new machines get. */
@@ -38,6 +46,19 @@ export function v86Version(version: string): V86Version {
   throw new TransmigrateError('DRIVER_VERSION', `This build carries no v86 ${version}, but ${carried.join(', ')}`, {
     data: { driver: 'v86', version, carried },
   });
+}
+
+/**
+ * The version whose states have so many entries. Releases between those that are carried may have as many as one of
+ * them: whoever uses one says which.
+ * @throws DRIVER_VERSION
+ */
+export function versionOfState(entries: number): V86Version {
+  const entry = V86_VERSIONS.find(({ stateEntries }) => stateEntries === entries);
+  if (entry !== undefined) return entry;
+  const carried = V86_VERSIONS.map((known) => known.version);
+  const what = `A state with ${entries} entries is of no version of v86 that is known: ${carried.join(', ')}`;
+  throw new TransmigrateError('DRIVER_VERSION', what, { data: { driver: 'v86', entries, carried } });
 }
 
 /** A loaded version of v86. */

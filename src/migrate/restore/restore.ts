@@ -1,7 +1,7 @@
 import { TransmigrateError } from '../../errors.ts';
 import type { ByteSource } from '../../io/source.ts';
 import { watchedPieces, type Work } from '../../io/work.ts';
-import type { Machine } from '../../machine/machine.ts';
+import type { Machine, MachineTarget } from '../../machine/machine.ts';
 import { decodePieces } from '../../stream/decode-pieces.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
 import { DevicesLoader } from '../section/devices.ts';
@@ -10,27 +10,27 @@ import type { StateLoader } from '../section/section.ts';
 import { readClaims, type ImageClaims } from './image-claims.ts';
 
 /** A machine that was made for an image, which nobody sees yet. */
-export interface Hidden {
-  readonly machine: Machine;
+export interface Hidden<M extends MachineTarget = Machine> {
+  readonly machine: M;
   /** Takes tmem records; null for a machine without. */
   readonly tmem: StateLoader | null;
   /** The largest device blob that makes sense. */
   readonly mostDeviceBytes: number;
 }
 
-export interface RestoreRequest extends Work {
+export interface RestoreRequest<M extends MachineTarget = Machine> extends Work {
   /**
    * Makes the machine that the image claims to hold, paused and hidden; checks name, driver, version, memory, tmem and
    * disks before that. Whatever it throws refuses the image; whatever goes wrong later, {@link discard} ends it.
    */
-  readonly make: (claims: ImageClaims) => Promise<Hidden>;
-  readonly discard: (hidden: Hidden) => Promise<void>;
+  readonly make: (claims: ImageClaims) => Promise<Hidden<M>>;
+  readonly discard: (hidden: Hidden<M>) => Promise<void>;
   /** The time of day for the guest from now on, in milliseconds since 1970 UTC (M6). */
   readonly wallClockMs: () => number;
 }
 
 /** A machine that holds everything of its image, and is paused. */
-export interface Restored extends Hidden {
+export interface Restored<M extends MachineTarget = Machine> extends Hidden<M> {
   readonly claims: ImageClaims;
   readonly pages: number;
 }
@@ -41,9 +41,12 @@ export interface Restored extends Hidden {
  * cut, damaged or refused leaves nothing behind.
  * @throws the decoder's errors, what `make` throws, MEMORY_MISMATCH, DISK_MISMATCH, DEVICE_SHAPE ..., CANCELLED.
  */
-export async function restoreMachine(source: ByteSource, request: RestoreRequest): Promise<Restored> {
+export async function restoreMachine<M extends MachineTarget = Machine>(
+  source: ByteSource,
+  request: RestoreRequest<M>,
+): Promise<Restored<M>> {
   const decoder = new StreamDecoder({ container: source.container });
-  let hidden: Hidden | undefined;
+  let hidden: Hidden<M> | undefined;
   let claims: ImageClaims | undefined;
   let loaders: readonly StateLoader[] = [];
   try {
@@ -71,13 +74,16 @@ export async function restoreMachine(source: ByteSource, request: RestoreRequest
   }
 }
 
-function checkPages(machine: Machine, { pageBytes }: ImageClaims): void {
+function checkPages(machine: MachineTarget, { pageBytes }: ImageClaims): void {
   if (pageBytes === machine.capabilities.pageBytes) return;
   const what = `The image has pages of ${pageBytes} bytes, and the machine has ${machine.capabilities.pageBytes}`;
   throw new TransmigrateError('MEMORY_MISMATCH', what, { section: '2' });
 }
 
-function loadersFor({ machine, tmem, mostDeviceBytes }: Hidden, decoder: StreamDecoder): readonly StateLoader[] {
+function loadersFor(
+  { machine, tmem, mostDeviceBytes }: Hidden<MachineTarget>,
+  decoder: StreamDecoder,
+): readonly StateLoader[] {
   const loaders = [new MemoryLoader(machine), new DevicesLoader(machine, mostDeviceBytes, decoder.scratch)];
   return tmem === null ? loaders : [...loaders, tmem];
 }

@@ -3,7 +3,7 @@ import type { ByteSink } from '../../bytes/endpoints.ts';
 import { toHex } from '../../bytes/hex.ts';
 import { CODEC } from '../../codec/codec.ts';
 import { TransmigrateError } from '../../errors.ts';
-import { DOMAIN_TYPE, type CaptureReport, type Machine } from '../../machine/machine.ts';
+import { DOMAIN_TYPE, type CaptureReport, type MachineSource } from '../../machine/machine.ts';
 import { StreamWriter } from '../../stream/writer.ts';
 import { DevicesWriter } from '../section/devices.ts';
 import { MemoryWriter } from '../section/memory.ts';
@@ -14,7 +14,7 @@ const EM_386 = 3;
 
 /** What a save needs to know beside the machine. Clock and random bytes are handed in. */
 export interface SaveRequest {
-  readonly machine: Machine;
+  readonly machine: MachineSource;
   /** Whether the guest runs now, and so is to run on while the image is written. */
   readonly running: boolean;
   /** Leave it paused at the point that was saved. */

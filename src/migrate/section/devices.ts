@@ -1,6 +1,12 @@
 import { allZero, equalBytes, toHex } from '../../bytes/hex.ts';
 import { TransmigrateError } from '../../errors.ts';
-import { DISK_POLICY, type CaptureReport, type DeviceState, type Machine } from '../../machine/machine.ts';
+import {
+  DISK_POLICY,
+  type CaptureReport,
+  type DeviceState,
+  type MachineSource,
+  type MachineTarget,
+} from '../../machine/machine.ts';
 import type { DecodedRecord } from '../../stream/decoder.ts';
 import type { Device, DeviceData, Disk, DiskPolicy } from '../../stream/records/device.ts';
 import { contentOf } from '../../stream/records/stored.ts';
@@ -25,10 +31,10 @@ const POLICIES: Readonly<Record<number, DiskPolicy>> = {
 export class DevicesWriter implements StateWriter {
   readonly name = 'devices';
   readonly bytes: number;
-  readonly #machine: Machine;
+  readonly #machine: MachineSource;
   readonly #captured: CaptureReport;
 
-  constructor(machine: Machine, captured: CaptureReport) {
+  constructor(machine: MachineSource, captured: CaptureReport) {
     this.#machine = machine;
     this.#captured = captured;
     this.bytes = captured.device.bytes.byteLength;
@@ -62,7 +68,7 @@ export class DevicesWriter implements StateWriter {
 /** Takes the device blob and compares disks. The blob is handed out by {@link state}, when all else is there. */
 export class DevicesLoader implements StateLoader {
   readonly name = 'devices';
-  readonly #machine: Machine;
+  readonly #machine: MachineTarget;
   readonly #scratch: Uint8Array;
   readonly #mostBytes: number;
   #device: Device | undefined;
@@ -74,7 +80,7 @@ export class DevicesLoader implements StateLoader {
    * @param mostBytes the largest blob that makes sense for this machine: more is refused before it is held.
    * @param scratch room for one chunk.
    */
-  constructor(machine: Machine, mostBytes: number, scratch: Uint8Array) {
+  constructor(machine: MachineTarget, mostBytes: number, scratch: Uint8Array) {
     this.#machine = machine;
     this.#mostBytes = mostBytes;
     this.#scratch = scratch;
@@ -113,12 +119,12 @@ export class DevicesLoader implements StateLoader {
     if (device.device !== MACHINE) {
       throw refused('DRIVER_VERSION', 'The image has more than one device', String(device.device), String(MACHINE));
     }
-    if (device.format !== capabilities.deviceFormat || device.version !== capabilities.version) {
+    if (device.format !== capabilities.deviceFormat || release(device.version) !== release(capabilities.version)) {
       const found = `${device.format} ${device.version}`;
       const needed = `${capabilities.deviceFormat} ${capabilities.version}`;
       throw refused('DRIVER_VERSION', `Its devices are ${found}, and the machine's are ${needed}`, found, needed);
     }
-    // All zeros: not stated, as in an image that was made of a state of v86's own. Its shape decides.
+    // Zeros: not stated, as in an image that was converted; the blob's own shape decides then (stream 9.1).
     if (!allZero(device.fingerprint) && !equalBytes(device.fingerprint, capabilities.fingerprint)) {
       const what = 'Its devices are configured in another way than the machine that the image describes';
       throw refused('DEVICE_FINGERPRINT', what, toHex(device.fingerprint), toHex(capabilities.fingerprint));
@@ -154,4 +160,9 @@ export class DevicesLoader implements StateLoader {
     const what = `Disk ${record.name} of the image (${record.policy}, ${record.bytes} bytes): ${differs}`;
     throw new TransmigrateError('DISK_MISMATCH', what, { offset, section: '9.3', data: { disk: record.disk } });
   }
+}
+
+/** A version without the build behind it: builds of one release are one version. */
+function release(version: string): string {
+  return version.split('+', 1)[0];
 }

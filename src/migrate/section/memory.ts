@@ -1,5 +1,5 @@
 import { TransmigrateError } from '../../errors.ts';
-import type { Machine, PageBatch } from '../../machine/machine.ts';
+import type { MachineSource, MachineTarget, PageBatch } from '../../machine/machine.ts';
 import type { DecodedRecord } from '../../stream/decoder.ts';
 import { LIMITS } from '../../stream/limits.ts';
 import type { PageRuns } from '../../stream/records/ram.ts';
@@ -13,9 +13,9 @@ const STEP_PAGES = 256;
 export class MemoryWriter implements StateWriter {
   readonly name = 'memory';
   readonly bytes: number;
-  readonly #machine: Machine;
+  readonly #machine: MachineSource;
 
-  constructor(machine: Machine) {
+  constructor(machine: MachineSource) {
     this.#machine = machine;
     this.bytes = machine.capabilities.pages * machine.capabilities.pageBytes;
   }
@@ -53,7 +53,7 @@ export class MemoryWriter implements StateWriter {
 /** Puts memory into a machine whose memory is still zero. */
 export class MemoryLoader implements StateLoader {
   readonly name = 'memory';
-  readonly #machine: Machine;
+  readonly #machine: MachineTarget;
   readonly #scratch = new Uint8Array(LIMITS.unitBytes);
   /** One bit a page: named by the newest record as present; and: has bytes in the machine. */
   readonly #present: Uint8Array;
@@ -62,7 +62,7 @@ export class MemoryLoader implements StateLoader {
   /** Present pages, counted once. */
   pages = 0;
 
-  constructor(machine: Machine) {
+  constructor(machine: MachineTarget) {
     this.#machine = machine;
     const { pages, pageBytes } = machine.capabilities;
     this.#present = new Uint8Array(Math.ceil(pages / 8));

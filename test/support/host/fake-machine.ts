@@ -169,7 +169,7 @@ export class FakeMachine implements Machine {
       const report = { device: this.#deviceState(), vcpus: [], copyMs: 1, deviceMs: 1, stoppedMs: 2 };
       if (resume) this.#resume();
       // A guest that runs changes its memory at once.
-      if (this.status === 'running') this.memory.fill(0xee, 0, FAKE_PAGE);
+      if (resume) this.memory.fill(0xee, 0, FAKE_PAGE);
       return report;
     });
   }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { completionScript, SHELLS, type Shell } from '../../../src/cli/completion-scripts.ts';
-import { buildProgram } from '../../../src/cli/program.ts';
+import { allCommands, buildProgram } from '../../../src/cli/program.ts';
 import { fakeWorld } from './fake.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tmig-completion-'));
@@ -33,10 +33,12 @@ for (const shell of SHELLS) {
 }
 
 test('every command and option is in every script; what is hidden is not', () => {
-  const words = program.commands.flatMap((command) => command.options.map(({ long }) => long?.slice(2) ?? ''));
+  const all = allCommands(program);
+  const words = all.flatMap((command) => command.options.map(({ long }) => long?.slice(2) ?? ''));
   for (const shell of SHELLS) {
     const text = completionScript(program, shell);
-    for (const word of [...words, 'inspect', 'verify', 'completion', 'quiet']) assert.ok(text.includes(word), word);
+    for (const word of [...words, 'inspect', 'verify', 'completion', 'quiet', 'run', 'info'])
+      assert.ok(text.includes(word), word);
     assert.doesNotMatch(text, /\bmanual\b/);
   }
 });
@@ -51,6 +53,15 @@ const TYPED: readonly (readonly [line: string, offers: readonly string[]])[] = [
   ['transmigrate completion ', ['bash', 'fish', 'zsh']],
   ['transmigrate help v', ['verify']],
   ['transmigrate verify my', ['my guest.tmig']],
+  ['transmigrate host ', ['info', 'run']],
+  ['transmigrate host r', ['run']],
+  ['transmigrate host run --tm', ['--tmem']],
+  ['transmigrate host info --j', ['--json']],
+  ['transmigrate --quiet host info --so', ['--socket']],
+  ['transmigrate save demo my', ['my guest.tmig']],
+  ['transmigrate save --codec ', ['raw', 'zstd']],
+  ['transmigrate create --kernel my', ['my guest.tmig']],
+  ['transmigrate resto', ['restore']],
 ];
 
 const typeIntoZsh = join(import.meta.dirname, 'type-into-zsh.zsh');
@@ -113,6 +124,15 @@ const BASH: readonly (readonly [line: readonly string[], offers: readonly string
     ['bash', 'zsh', 'fish'],
   ],
   [['transmigrate', 'help', 'v'], ['verify']],
+  [
+    ['transmigrate', 'host', ''],
+    ['run', 'info'],
+  ],
+  [['transmigrate', '--quiet', 'host', 'run', '--tm'], ['--tmem']],
+  [['transmigrate', 'host', 'info', '--so'], ['--socket']],
+  [['transmigrate', 'save', 'demo', '--codec', 'z'], ['zstd']],
+  [['transmigrate', 'create', '--kernel', 'my'], []],
+  [['transmigrate', 'save', 'demo', 'my'], []],
   // Nothing is offered, and bash falls back on files.
   [['transmigrate', 'verify', 'my'], []],
 ];

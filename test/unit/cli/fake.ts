@@ -93,6 +93,7 @@ export function fakeWorld(options: FakeOptions = {}): FakeWorld {
       verifyImage: () => Promise.resolve(sampleVerification()),
       connectHost: () => Promise.reject(new Error('no test asks for a host')),
       runHost: () => Promise.reject(new Error('no test asks for a host')),
+      replayTmem: () => Promise.reject(new Error('no test asks for a replay')),
       demonstrate: () => Promise.reject(new Error('no test asks for a demonstration')),
       ...options.library,
     },

@@ -82,92 +82,92 @@ describe('a save that succeeds', () => {
     ['paused', 'pause', 'paused'],
     ['paused', 'stop', 'destroyed'],
   ];
-  for (const [from, after, to] of ends) {
-    it(`of a ${from} guest with after: ${after} leaves it ${to}`, async () => {
-      const it = await scene(from);
-      const result = await it.save({ after });
+  for (const [from, then, to] of ends) {
+    it(`of a ${from} guest with after: ${then} leaves it ${to}`, async () => {
+      const one = await scene(from);
+      const result = await one.save({ after: then });
       assert.equal(result.state, to);
-      assert.deepEqual([result.pages, result.tmemPages, result.path], [1024, 50, it.path]);
-      assert.equal(await verdict(it.path), 'sound');
-      assert.equal(statSync(it.path).mode & 0o777, 0o600);
-      assert.equal(statSync(it.path).size, result.bytes);
-      assertSettled(it);
-      if (to !== 'destroyed') assert.equal(it.state(), to);
+      assert.deepEqual([result.pages, result.tmemPages, result.path], [1024, 50, one.path]);
+      assert.equal(await verdict(one.path), 'sound');
+      assert.equal(statSync(one.path).mode & 0o777, 0o600);
+      assert.equal(statSync(one.path).size, result.bytes);
+      assertSettled(one);
+      if (to !== 'destroyed') assert.equal(one.state(), to);
       else {
-        assert.throws(() => it.host.guest('g'), code('GUEST_UNKNOWN'));
-        assert.equal(open.has(it.driver.last), false);
-        assert.equal(it.tmem.statistics()!.pages, 0);
+        assert.throws(() => one.host.guest('g'), code('GUEST_UNKNOWN'));
+        assert.equal(open.has(one.driver.last), false);
+        assert.equal(one.tmem.statistics()!.pages, 0);
       }
     });
   }
 
   it('stops the guest only when the file is safely there', async () => {
-    const it = await scene();
-    const machine = it.driver.last;
+    const one = await scene();
+    const machine = one.driver.last;
     let wasThere = false;
     const close = machine.close.bind(machine);
     machine.close = () => {
-      wasThere = existsSync(it.path) && statSync(it.path).size > 0;
+      wasThere = existsSync(one.path) && statSync(one.path).size > 0;
       return close();
     };
-    await it.save({ after: 'stop' });
+    await one.save({ after: 'stop' });
     assert.ok(wasThere);
   });
 
   it('keeps an old file of that name whole until the end', async () => {
-    const it = await scene();
-    writeFileSync(it.path, 'old');
+    const one = await scene();
+    writeFileSync(one.path, 'old');
     let seen = 0;
-    it.driver.last.before = (operation) => {
+    one.driver.last.before = (operation) => {
       if (operation !== 'readCapture') return;
       seen++;
-      assert.equal(readFileSync(it.path, 'utf8'), 'old');
+      assert.equal(readFileSync(one.path, 'utf8'), 'old');
     };
-    await it.save();
+    await one.save();
     assert.ok(seen >= 4);
-    assert.equal(await verdict(it.path), 'sound');
-    assert.deepEqual(scratchList(join(it.path, '..')), ['g.tmig']);
+    assert.equal(await verdict(one.path), 'sound');
+    assert.deepEqual(scratchList(join(one.path, '..')), ['g.tmig']);
   });
 
   it('holds what the guest had at the pause, not what it wrote since', async () => {
-    const it = await scene();
-    const { memory } = it.driver.last;
+    const one = await scene();
+    const { memory } = one.driver.last;
     const before = memory.slice();
-    await it.save();
+    await one.save();
     assert.notDeepEqual(memory, before, 'the guest went on');
-    await it.host.restore({ path: it.path, name: 'copy', sameIdentity: false, paused: true }, {});
-    assert.deepEqual(it.driver.last.memory, before);
+    await one.host.restore({ path: one.path, name: 'copy', sameIdentity: false, sharedDisks: false, paused: true }, {});
+    assert.deepEqual(one.driver.last.memory, before);
   });
 });
 
 describe('a save that fails leaves the guest as it was, and no file', () => {
   it('in a directory that there is not', async () => {
-    const it = await scene();
-    await assert.rejects(it.save({ path: join(it.path, 'no', 'such') }), code('WRITE_FAILED'));
-    it.assertUnharmed('running');
+    const one = await scene();
+    await assert.rejects(one.save({ path: join(one.path, 'no', 'such') }), code('WRITE_FAILED'));
+    one.assertUnharmed('running');
   });
 
   it('in a directory that vanishes meanwhile', async () => {
-    const it = await scene();
-    it.driver.last.before = (operation) => {
-      if (operation === 'readCapture') rmSync(join(it.path, '..'), { recursive: true, force: true });
+    const one = await scene();
+    one.driver.last.before = (operation) => {
+      if (operation === 'readCapture') rmSync(join(one.path, '..'), { recursive: true, force: true });
     };
-    await assert.rejects(it.save({ after: 'stop' }), code('WRITE_FAILED'));
-    it.assertUnharmed('running');
+    await assert.rejects(one.save({ after: 'stop' }), code('WRITE_FAILED'));
+    one.assertUnharmed('running');
   });
 
   it('onto a directory', async () => {
-    const it = await scene();
-    mkdirSync(it.path);
-    await assert.rejects(it.save({ after: 'pause' }), code('WRITE_FAILED'));
-    assert.deepEqual(scratchList(join(it.path, '..')), ['g.tmig'], 'no .partial');
-    rmSync(it.path, { recursive: true });
-    it.assertUnharmed('running');
+    const one = await scene();
+    mkdirSync(one.path);
+    await assert.rejects(one.save({ after: 'pause' }), code('WRITE_FAILED'));
+    assert.deepEqual(scratchList(join(one.path, '..')), ['g.tmig'], 'no .partial');
+    rmSync(one.path, { recursive: true });
+    one.assertUnharmed('running');
   });
 
-  for (const after of ['run', 'pause', 'stop'] as const) {
-    it(`when the sink is full, with after: ${after}`, async () => {
-      const it = await scene();
+  for (const then of ['run', 'pause', 'stop'] as const) {
+    it(`when the sink is full, with after: ${then}`, async () => {
+      const one = await scene();
       let room = 500_000;
       let aborted = 0;
       const sink = sinkOf(
@@ -177,114 +177,114 @@ describe('a save that fails leaves the guest as it was, and no file', () => {
         },
         { abort: () => Promise.resolve(void aborted++) },
       );
-      if (after === 'stop') {
-        await assert.rejects(it.host.save('g', saveOf({ after }), {}, sink), code('USAGE'));
+      if (then === 'stop') {
+        await assert.rejects(one.host.save('g', saveOf({ after: then }), {}, sink), code('USAGE'));
       } else {
-        await assert.rejects(it.host.save('g', saveOf({ after }), {}, sink), /full/);
+        await assert.rejects(one.host.save('g', saveOf({ after: then }), {}, sink), /full/);
         assert.equal(aborted, 1);
       }
-      it.assertUnharmed('running');
+      one.assertUnharmed('running');
     });
 
-    it(`when the last step fails, with after: ${after}`, async () => {
-      const it = await scene();
+    it(`when the last step fails, with after: ${then}`, async () => {
+      const one = await scene();
       const commit = (): Promise<void> => Promise.reject(new Error('no sync'));
-      const failing = it.host.save(
+      const failing = one.host.save(
         'g',
-        saveOf({ after }),
+        saveOf({ after: then }),
         {},
         sinkOf(() => Promise.resolve(), { commit }),
       );
-      await assert.rejects(failing, after === 'stop' ? code('USAGE') : /no sync/);
-      it.assertUnharmed('running');
+      await assert.rejects(failing, then === 'stop' ? code('USAGE') : /no sync/);
+      one.assertUnharmed('running');
     });
   }
 
   it('of a paused guest: it stays paused', async () => {
-    const it = await scene('paused');
-    await assert.rejects(it.save({ path: '/dev/null/x' }), code('WRITE_FAILED'));
-    it.assertUnharmed('paused');
+    const one = await scene('paused');
+    await assert.rejects(one.save({ path: '/dev/null/x' }), code('WRITE_FAILED'));
+    one.assertUnharmed('paused');
   });
 
   const steps = ['prepareCapture', 'pause', 'capture', 'readCapture'] as const;
   for (const step of steps) {
     it(`cancelled at ${step}`, async () => {
-      for (const after of ['run', 'pause', 'stop'] as const) {
-        const it = await scene();
+      for (const then of ['run', 'pause', 'stop'] as const) {
+        const one = await scene();
         const cancel = new AbortController();
-        it.driver.last.before = (operation) => {
+        one.driver.last.before = (operation) => {
           if (operation === step) cancel.abort();
         };
-        await assert.rejects(it.save({ after }, cancel.signal), code('CANCELLED'));
-        it.assertUnharmed('running');
+        await assert.rejects(one.save({ after: then }, cancel.signal), code('CANCELLED'));
+        one.assertUnharmed('running');
       }
     });
 
     it(`when the guest is killed at ${step}`, async () => {
-      const it = await scene();
-      it.driver.last.before = (operation, machine) => {
+      const one = await scene();
+      one.driver.last.before = (operation, machine) => {
         if (operation === step) machine.die('signal SIGKILL');
       };
-      await assert.rejects(it.save({ after: 'pause' }), code('GUEST_GONE'));
-      it.assertUnharmed('crashed');
+      await assert.rejects(one.save({ after: 'pause' }), code('GUEST_GONE'));
+      one.assertUnharmed('crashed');
     });
 
     it(`when the guest is destroyed at ${step}`, async () => {
-      const it = await scene();
+      const one = await scene();
       let destroyed: Promise<unknown> | undefined;
-      it.driver.last.before = (operation) => {
-        if (operation === step) destroyed ??= it.host.destroy('g');
+      one.driver.last.before = (operation) => {
+        if (operation === step) destroyed ??= one.host.destroy('g');
       };
-      await assert.rejects(it.save(), code('CANCELLED'));
+      await assert.rejects(one.save(), code('CANCELLED'));
       await destroyed;
-      assert.deepEqual(scratchList(join(it.path, '..')), []);
-      assert.deepEqual(it.host.list(), []);
-      const { pages, pinnedPages, clients } = it.tmem.statistics()!;
+      assert.deepEqual(scratchList(join(one.path, '..')), []);
+      assert.deepEqual(one.host.list(), []);
+      const { pages, pinnedPages, clients } = one.tmem.statistics()!;
       assert.deepEqual([pages, pinnedPages, clients.length], [0, 0, 0]);
-      assertSettled(it);
+      assertSettled(one);
     });
 
     it(`when the host ends at ${step}`, async () => {
-      const it = await scene();
+      const one = await scene();
       let closed: Promise<void> | undefined;
-      it.driver.last.before = (operation) => {
-        if (operation === step) closed ??= it.host.close();
+      one.driver.last.before = (operation) => {
+        if (operation === step) closed ??= one.host.close();
       };
-      await assert.rejects(it.save(), code('CANCELLED'));
+      await assert.rejects(one.save(), code('CANCELLED'));
       await closed;
-      assert.deepEqual(scratchList(join(it.path, '..')), []);
-      assertSettled(it);
+      assert.deepEqual(scratchList(join(one.path, '..')), []);
+      assertSettled(one);
     });
   }
 
   it('cancelled while a reader does not read', async () => {
-    const it = await scene();
+    const one = await scene();
     const cancel = new AbortController();
     const stuck = sinkOf(() => {
       setImmediate(() => cancel.abort());
       return new Promise(() => undefined);
     });
-    await assert.rejects(it.host.save('g', saveOf(), { signal: cancel.signal }, stuck), code('CANCELLED'));
-    it.assertUnharmed('running');
+    await assert.rejects(one.host.save('g', saveOf(), { signal: cancel.signal }, stuck), code('CANCELLED'));
+    one.assertUnharmed('running');
   });
 
   it('destroyed while a reader does not read', async () => {
-    const it = await scene();
+    const one = await scene();
     let destroyed: Promise<unknown> | undefined;
     const stuck = sinkOf(() => {
-      destroyed ??= it.host.destroy('g');
+      destroyed ??= one.host.destroy('g');
       return new Promise(() => undefined);
     });
-    await assert.rejects(it.host.save('g', saveOf(), {}, stuck), code('CANCELLED'));
+    await assert.rejects(one.host.save('g', saveOf(), {}, stuck), code('CANCELLED'));
     await destroyed;
-    assertSettled(it);
+    assertSettled(one);
   });
 
   it('cancelled when everything is written, but not yet safe', async () => {
-    const it = await scene();
+    const one = await scene();
     const cancel = new AbortController();
     await assert.rejects(
-      it.host.save('g', saveOf({ path: it.path }), {
+      one.host.save('g', saveOf({ path: one.path }), {
         signal: cancel.signal,
         onProgress: (done, total) => {
           if (done === total) cancel.abort();
@@ -292,51 +292,51 @@ describe('a save that fails leaves the guest as it was, and no file', () => {
       }),
       code('CANCELLED'),
     );
-    it.assertUnharmed('running');
+    one.assertUnharmed('running');
   });
 
   it('when its guest crashes while it is about to stand still', async () => {
-    const it = await scene();
-    it.driver.last.before = (operation, machine) => {
+    const one = await scene();
+    one.driver.last.before = (operation, machine) => {
       if (operation === 'pause') machine.crash('triple fault');
     };
-    await assert.rejects(it.save(), code('GUEST_CRASHED'));
-    it.assertUnharmed('crashed');
-    assert.equal(it.host.guest('g').info().reason, 'triple fault');
+    await assert.rejects(one.save(), code('GUEST_CRASHED'));
+    one.assertUnharmed('crashed');
+    assert.equal(one.host.guest('g').info().reason, 'triple fault');
   });
 });
 
 describe('a save that is refused', () => {
   it('of a guest that crashed', async () => {
-    const it = await scene();
-    it.driver.last.crash('triple fault');
-    await assert.rejects(it.save(), code('GUEST_CRASHED'));
-    it.assertUnharmed('crashed');
-    assert.ok(!it.driver.last.asked.includes('prepareCapture'));
+    const one = await scene();
+    one.driver.last.crash('triple fault');
+    await assert.rejects(one.save(), code('GUEST_CRASHED'));
+    one.assertUnharmed('crashed');
+    assert.ok(!one.driver.last.asked.includes('prepareCapture'));
   });
 
   it('of a guest that is not there', async () => {
-    const it = await scene();
-    await assert.rejects(it.host.save('h', saveOf({ path: it.path }), {}), code('GUEST_UNKNOWN'));
-    it.assertUnharmed('running');
+    const one = await scene();
+    await assert.rejects(one.host.save('h', saveOf({ path: one.path }), {}), code('GUEST_UNKNOWN'));
+    one.assertUnharmed('running');
   });
 
   it('while another one is made; that one is not disturbed', async () => {
-    const it = await scene();
+    const one = await scene();
     const refusals: Promise<void>[] = [];
-    it.driver.last.before = (operation) => {
+    one.driver.last.before = (operation) => {
       if (operation !== 'readCapture' || refusals.length > 0) return;
       refusals.push(
-        assert.rejects(it.save({ path: `${it.path}2` }), code('GUEST_BUSY')),
-        assert.rejects(it.host.pause('g'), code('GUEST_BUSY')),
+        assert.rejects(one.save({ path: `${one.path}2` }), code('GUEST_BUSY')),
+        assert.rejects(one.host.pause('g'), code('GUEST_BUSY')),
       );
-      assert.equal(it.host.guest('g').info().busy, 'saving');
+      assert.equal(one.host.guest('g').info().busy, 'saving');
     };
-    await it.save();
+    await one.save();
     await Promise.all(refusals);
     assert.equal(refusals.length, 2);
-    assert.deepEqual(scratchList(join(it.path, '..')), ['g.tmig']);
-    assertSettled(it);
+    assert.deepEqual(scratchList(join(one.path, '..')), ['g.tmig']);
+    assertSettled(one);
   });
 
   it('of a running guest with a disk that others share, unless it stops', async () => {
@@ -359,7 +359,14 @@ describe('a save that is refused', () => {
     assert.match(warnings.join(), /\/srv\/d/);
     // It is paused now, and stays so: nothing is written to the disk behind the image's back.
     await fake.host.save('g', saveOf({ path }), {});
-    const { warnings: restored } = await fake.host.restore({ path, name: 'h', sameIdentity: false, paused: true }, {});
+    const plain = { path, name: 'h', sameIdentity: false, sharedDisks: false, paused: true };
+    const before = fake.tmem.statistics()!.clients.length;
+    await assert.rejects(fake.host.restore(plain, {}), code('SHARED_DISK'));
+    assert.deepEqual([open.has(fake.driver.last), fake.tmem.statistics()!.clients.length], [false, before]);
+    const { warnings: restored } = await fake.host.restore(
+      { path, name: 'h', sameIdentity: false, sharedDisks: true, paused: true },
+      {},
+    );
     assert.match(restored.join(), /\/srv\/d/);
     await fake.host.close();
   });
@@ -367,16 +374,16 @@ describe('a save that is refused', () => {
 
 describe('consoles during a save', () => {
   it('go on', async () => {
-    const it = await scene();
-    const guest = it.host.guest('g');
+    const one = await scene();
+    const guest = one.host.guest('g');
     const followed = guest.console.follow();
     const first = followed.next();
     let typed = 0;
-    it.driver.last.before = async (operation) => {
+    one.driver.last.before = async (operation) => {
       if (operation === 'readCapture') await guest.type(Buffer.from(String(typed++ % 10)));
     };
-    await it.save();
-    it.driver.last.before = () => undefined;
+    await one.save();
+    one.driver.last.before = () => undefined;
     guest.console.end();
     let text = '';
     for (let step = await first; step.done !== true; step = await followed.next())

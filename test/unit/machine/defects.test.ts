@@ -1,6 +1,6 @@
 /**
- * The guests that show what a restore of v86 loses (guests/defects), moved by the driver: with its mends nothing is lost,
- * in any of the versions that are carried. test/unit/guests/defects.test.ts shows that each fails without its mend.
+ * The guests that show what a restore of v86 loses (guests/defects), moved by the driver: with its mends nothing is
+ * lost, in any version that is carried. test/unit/guests/defects.test.ts shows that each fails without its mend.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -72,7 +72,7 @@ for (const { version } of V86_VERSIONS) {
       const { machine, disks: opened } = await emulator('disk', [SECTORS], { version, disks });
       await rounds(machine, 5);
       assert.deepEqual([look(machine).value1, look(machine).value2], [FAILED, ABORTED]);
-      assert.equal(look(machine).bad, 5, 'what was read back is not what was written');
+      assert.ok(look(machine).bad >= 5, 'what was read back is not what was written');
       assert.ok(readFileSync(path).equals(content));
       assert.equal(machine.disks[0].policy, DISK_POLICY.readOnly);
       opened[0].close();

@@ -163,6 +163,27 @@ describe('limits', () => {
   });
 });
 
+it('records that a guest leaves idle count, and come back when it goes', () => {
+  const engine = new TmemEngine({ limitBytes: 16 * MIB });
+  engine.newPool(1, PERSISTENT, UUID);
+  engine.newPool(2, EPHEMERAL, UUID);
+  const zero = new Uint8Array(4096);
+  let count = 0;
+  while (engine.put(1, 0, handle(0, count), zero) === 1) count++;
+  assert.ok(count > 250_000);
+  for (let i = 0; i < count; i++) if (i % 2000 !== 0) engine.flushPage(1, 0, handle(0, i));
+  const fill = (): void => {
+    for (let i = 0; i < 5000; i++) assert.equal(engine.put(2, 0, handle(i, 0), page(i)), 1);
+    const { slabBytes, tableBytes } = tmemStatistics(engine);
+    assert.ok(slabBytes + tableBytes < 24 * MIB, `${slabBytes} and ${tableBytes}`);
+  };
+  fill();
+  const crowded = tmemStatistics(engine).ephemeralPages;
+  engine.destroyClient(1);
+  fill();
+  assert.ok(tmemStatistics(engine).ephemeralPages > 2 * crowded, `${crowded} pages before`);
+});
+
 describe('what costs nothing, or little', () => {
   it('zero pages and zeros at the end', () => {
     const engine = new TmemEngine({ limitBytes: 64 * MIB });
