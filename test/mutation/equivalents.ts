@@ -10,7 +10,7 @@ export interface Equivalent {
 
 export const EQUIVALENTS: readonly Equivalent[] = [
   {
-    change: / -> \d+ as: (?:.* )?new ByteWriter\((?:\d|LIMITS|INDEX|HEAD)/,
+    change: / -> (\d+) as: .*new ByteWriter\([^)]*\b\1\b/,
     why: 'room that a writer may or need not use; bodies at their limits are tested',
   },
   { change: /^src\/stream\/limits\.ts .* as: records: /, why: 'to see it takes 2^32 records' },
@@ -41,13 +41,43 @@ export const EQUIVALENTS: readonly Equivalent[] = [
     why: 'number 0 is refused before its form is looked at',
   },
   {
-    change: /^src\/stream\/index-builder\.ts (?:< -> <=|> -> >=|0 -> 1) as: if \((?:compareFirstWord|index [<>])/,
+    change:
+      /^src\/stream\/index-builder\.ts (?:< -> <=|> -> >=|0 -> 1) as: if \((?:compareFirstWord.* (?:<=|>=) 0|compareFirstWord.* < 1|index (?:<=|>=))/,
     why: 'of equal words any is the lowest; halves differ by whole numbers',
   },
   {
     change: /^src\/stream\/(?:indexed-image|record-store)\.ts \d+ -> \d+ as: .*(?:KEPT_|keep = |RecordStore\(|#kept\()/,
     why: 'how many records are kept besides changes no result',
   },
+  {
+    change: /^src\/stream\/order\.ts false -> true as: #(?:inMeeting|dirty) = true/,
+    why: 'ABOUT, and the first checkpoint, set them before they are asked for',
+  },
+  {
+    change: /^src\/stream\/order\.ts true -> false as: this\.#rootSeen = false/,
+    why: 'what follows the index root is read as a footer, and by no rule of order',
+  },
+  {
+    change: /^src\/stream\/preamble\.ts .*VERSION\.minor/,
+    why: 'the minor version is 0, and so is what stands there else',
+  },
+  {
+    change: /^src\/stream\/ram-packer\.ts .* as: (?:this\.#record = allocate\(|const MAX_UNITS)/,
+    why: 'room that is not used',
+  },
+  {
+    change: /^src\/stream\/ram-packer\.ts 32 -> 33 as: .*first % /,
+    why: 'what is stored in 32 bits is taken modulo 2^32 anyway',
+  },
+  {
+    change: /^src\/stream\/ram-packer\.ts < -> <= as: for \(let page = 0; page <= pages/,
+    why: 'the entry behind the last page is written again when there is one more page',
+  },
+  {
+    change: /^src\/stream\/records\/control\.ts 0 -> 1 as: (?:records: 1|parseJsonObject)/,
+    why: 'END sets it before it is compared; and a writer has no place in a stream to name',
+  },
+  { change: /^src\/stream\/records\/device\.ts .* as: const LONGEST/, why: 'room that a writer need not use' },
   { change: /^src\/stream\/order\.ts 1 -> 2 as: #previous = -2/, why: 'no type is negative' },
   { change: /^src\/stream\/order\.ts === -> !== as: return type !== TYPE\.about \? '/, why: 'the text of a message' },
   {

@@ -120,7 +120,13 @@ for (const name of MEETING) {
       const script = start();
       assert.equal(script.take(...first, 'seal', 'barrier'), '');
       assert.equal(script.take(other), '', other);
-      assert.equal(script.take('seal', name), 'RECORD_ORDER', `${other} came between`);
+      assert.equal(script.take('seal', name), 'RECORD_ORDER', `${other} and a seal came between`);
+    }
+    // A checkpoint and END must follow a seal anyway; the others may follow anything but what ends a meeting.
+    for (const other of ['checkpoint', 'end'].includes(name) ? [] : OTHER) {
+      const script = start();
+      assert.equal(script.take(...first, 'seal', 'barrier', other), '');
+      assert.equal(script.take(name), 'RECORD_ORDER', `${other} came between`);
     }
     assert.equal(start().take('ram', 'seal', name), 'RECORD_ORDER', 'without a barrier');
   });
@@ -130,6 +136,7 @@ test('S14: meetings may follow each other, and END a checkpoint only with a barr
   assert.equal(young().take('seal', 'barrier', 'round', 'client', 'pool', 'round', 'pool-end', 'round'), '');
   assert.equal(begun().take('seal', 'barrier', 'round', 'flush', 'round'), 'RECORD_ORDER', 'a flush is no meeting');
   assert.equal(begun().take('seal', 'barrier', 'round', 'checkpoint'), 'RECORD_ORDER');
+  assert.equal(begun().take('seal', 'barrier', 'checkpoint', 'round', 'pool-end', 'round'), '');
   assert.equal(begun().take('seal', 'end'), 'RECORD_ORDER');
   assert.equal(begun().take('seal', 'barrier', 'end', 'ram'), 'RECORD_ORDER');
   assert.equal(begun().take('barrier'), 'RECORD_ORDER', 'a barrier without its seal');

@@ -153,6 +153,7 @@ test('the magic is judged as soon as it is there, and not before (stream 2.2)', 
     assert.equal(codeOf(start, false), '');
     assert.equal(codeOf(start, true), 'TRUNCATED');
   }
+  assert.throws(() => readRawPreamble(encodePreamble(choice()).subarray(0, 127)), { code: 'TRUNCATED', offset: 127 });
   const other = Array<number>(128).fill(0x50);
   for (const length of [1, 11]) {
     assert.equal(codeOf(other.slice(0, length), false), '', 'more may come');

@@ -43,6 +43,19 @@ async function finished(packer: RamPacker, codec: typeof CODEC.raw | typeof CODE
   const body = record.subarray(HEADER_BYTES, HEADER_BYTES + length);
   const batch = new RamBatch(body, length, PAGE, WHERE);
   assert.deepEqual(batch.checksums(record.subarray(HEADER_BYTES)), { body: checksum, wrongUnit: -1 });
+  // Reserved fields are zero on write: of the head, of each extent, of each unit.
+  const units = batch.headLength - 16 * batch.units;
+  const reserved = [
+    [20, 4],
+    ...Array.from({ length: batch.extents }, (_, i) => [24 + 16 * i + 13, 3]),
+    ...Array.from({ length: batch.units }, (_, i) => [units + 16 * i + 11, 5]),
+  ];
+  for (const [at, bytes] of reserved) {
+    assert.ok(
+      body.subarray(at, at + bytes).every((byte) => byte === 0),
+      `reserved bytes at ${at}`,
+    );
+  }
   assert.ok(
     record.subarray(HEADER_BYTES + length).every((byte) => byte === 0),
     'padding is zero',

@@ -117,6 +117,16 @@ test('S7: the head of a batch is read, and not its pages', async () => {
   assert.ok(Math.max(...heads) > 512, 'one head is longer than the first read');
 });
 
+test('S7: a head near the end of an image is read, and not what would be behind it', async () => {
+  const bytes = await written((writer) => writer.absent(5, 2, 0x80), { indexed: false });
+  const stream = takeApart(bytes);
+  const at = offsetsOf(stream)[1];
+  assert.ok(bytes.byteLength - at < 512);
+  const store = new RecordStore(memorySource(bytes).random!, viewOf(bytes).getUint32(124, true));
+  const batch = await store.ramHead(at, PAGE);
+  assert.deepEqual([batch.pages, batch.headLength], [2, stream.records[1].body.byteLength]);
+});
+
 test('S7: another record than a batch is INDEX_MISMATCH', async () => {
   const store = new RecordStore(memorySource(BYTES).random!, TAG);
   const [round] = positionsOf(TYPE.round);
