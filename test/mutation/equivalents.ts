@@ -41,8 +41,10 @@ export const EQUIVALENTS: readonly Equivalent[] = [
     why: 'number 0 is refused before its form is looked at',
   },
   {
-    change:
-      /^src\/stream\/index-builder\.ts (?:< -> <=|> -> >=|0 -> 1) as: if \((?:compareFirstWord.* (?:<=|>=) 0|compareFirstWord.* < 1|index (?:<=|>=))/,
+    change: new RegExp(
+      String.raw`^src/stream/index-builder\.ts (?:< -> <=|> -> >=|0 -> 1) as: if \(` +
+        String.raw`(?:compareFirstWord.* (?:<=|>=) 0|compareFirstWord.* < 1|index (?:<=|>=))`,
+    ),
     why: 'of equal words any is the lowest; halves differ by whole numbers',
   },
   {
