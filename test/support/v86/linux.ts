@@ -2,7 +2,7 @@
 
 import type { LinuxGuest } from '../../../guests/linux/build.ts';
 import { LINUX_READY, linuxCommandLine } from '../../../guests/linux/guest.ts';
-import type { DiskBuffer } from '../../../src/machine/v86/boot/disk-buffer.ts';
+import type { DiskBuffer } from './disk-buffer.ts';
 import { enterPlan } from '../../../src/machine/v86/boot/enter.ts';
 import { planLinux } from '../../../src/machine/v86/boot/linux.ts';
 import { makeEmulator, serialOf, type Emulator, type Serial, type V86Version } from './emulator.ts';

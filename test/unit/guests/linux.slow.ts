@@ -8,7 +8,7 @@ import { after, describe, test } from 'node:test';
 
 import { buildLinux, LinuxUnavailable, type LinuxGuest } from '../../../guests/linux/build.ts';
 import { SWAP } from '../../../guests/linux/disk.ts';
-import { DiskBuffer, MemoryPages, type PageStore } from '../../../src/machine/v86/boot/disk-buffer.ts';
+import { DiskBuffer, MemoryPages, type PageStore } from '../../support/v86/disk-buffer.ts';
 import { makeEmulator } from '../../support/v86/emulator.ts';
 import { linuxShell, startLinux, type LinuxShell } from '../../support/v86/linux.ts';
 import { MENDS } from '../../support/v86/mends.ts';

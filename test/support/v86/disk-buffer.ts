@@ -6,8 +6,8 @@
  * failed request: the guest would wait for ever, so a failure goes to `onFailure`, and whoever made the disk must act.
  */
 
-import { TransmigrateError } from '../../../errors.ts';
-import { PAGE } from './plan.ts';
+import { TransmigrateError } from '../../../src/errors.ts';
+import { PAGE } from '../../../src/machine/v86/boot/plan.ts';
 
 /** Pages by number. What was never written reads as zeros. */
 export interface PageStore {

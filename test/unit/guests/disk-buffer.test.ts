@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { DiskBuffer, MemoryPages, type PageStore } from '../../../../src/machine/v86/boot/disk-buffer.ts';
-import { random } from '../../../support/random.ts';
+import { DiskBuffer, MemoryPages, type PageStore } from '../../support/v86/disk-buffer.ts';
+import { random } from '../../support/random.ts';
 
 const PAGE = 4096;
 const byteLength = 64 * PAGE;
@@ -36,7 +36,7 @@ class LaterPages implements PageStore {
 
 test('it holds what a plain array would, whatever is written and read, at once and later', async () => {
   const seed = process.env['SEED'] ?? String(Date.now());
-  const replay = `SEED=${seed} node --test test/unit/machine/boot/disk-buffer.test.ts`;
+  const replay = `SEED=${seed} node --test test/unit/guests/disk-buffer.test.ts`;
   for (const store of [new MemoryPages(), new LaterPages()]) {
     const draw = random(seed);
     const model = new Uint8Array(byteLength);
