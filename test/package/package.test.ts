@@ -131,6 +131,12 @@ describe('the package', { timeout: 300_000 }, () => {
     assert.equal((await npx('missing.tmig')).status, 15);
   });
 
+  it('boots, saves and restores a guest', async () => {
+    const said = await succeed(home, 'npx', '--no-install', 'transmigrate', 'demo', '--json');
+    const { ok, steps } = JSON.parse(said) as { ok: boolean; steps: { title: string; ok: boolean }[] };
+    assert.ok(ok && steps.length === 5 && steps.every((step) => step.ok), said);
+  });
+
   it('gives the manual page of its own version', async () => {
     const page = readFileSync(join(home, 'node_modules/transmigrate', MANIFEST.man), 'utf8');
     assert.ok(page.includes(`transmigrate ${MANIFEST.version}`));
