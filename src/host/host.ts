@@ -132,7 +132,6 @@ export class Host {
             codec: choice.codec,
             threads: Math.max(1, availableParallelism() - 1),
             pinTmem: () => this.#parts.tmem.pin(guest.tmemClient),
-            now: () => performance.now(),
             guestTimeNs: () => BigInt(Date.now()) * 1_000_000n,
             onProgress: work.onProgress,
             signal,

@@ -23,13 +23,13 @@ export interface AdoptedSource {
   /** What its state says of how it was configured. */
   readonly configuration: JsonObject;
   /** Gives the emulator back, as it is. */
-  release(): void;
+  readonly release: () => void;
 }
 
 export interface AdoptedTarget {
   readonly machine: MachineTarget;
   readonly mostDeviceBytes: number;
-  release(): void;
+  readonly release: () => void;
 }
 
 /**

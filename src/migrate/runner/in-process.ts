@@ -91,7 +91,6 @@ export async function save(
           codec,
           threads,
           pinTmem: () => null,
-          now: () => performance.now(),
           guestTimeNs: () => BigInt(Date.now()) * 1_000_000n,
           onProgress,
           signal,
@@ -117,8 +116,8 @@ export async function save(
  * the time of day of now (M6).
  *
  * @param readable a stream of Node's or of the web's, or anything else that gives bytes in order; all of it is read.
- * @throws the errors of the image; IMAGE_UNFIT, MEMORY_MISMATCH, DRIVER_VERSION, DEVICE_FINGERPRINT, DEVICE_SHAPE when it
- * is of another machine; TMEM_DISABLED when its guest has tmem, which needs a host; MACHINE_STATE, GUEST_BUSY,
+ * @throws the errors of the image; IMAGE_UNFIT, MEMORY_MISMATCH, DRIVER_VERSION, DEVICE_FINGERPRINT, DEVICE_SHAPE when
+ * it is of another machine; TMEM_DISABLED when its guest has tmem, which needs a host; MACHINE_STATE, GUEST_BUSY,
  * READ_FAILED, CANCELLED. Then the emulator is as it was. Only after DRIVER_FAILED it stands still and is of no use.
  */
 export async function restore(
@@ -130,8 +129,8 @@ export async function restore(
   try {
     const { claims, pages } = await restoreMachine(iterableSource(readable, 'the image'), {
       make: (image) => {
-        const { driver, pages, pageBytes } = machine.capabilities;
-        checkClaims(image, driver, pages * pageBytes);
+        const { capabilities } = machine;
+        checkClaims(image, capabilities.driver, capabilities.pages * capabilities.pageBytes);
         return Promise.resolve({ machine, tmem: null, mostDeviceBytes });
       },
       discard: () => Promise.resolve(),
