@@ -1,37 +1,45 @@
 /**
- * What saving costs a running v86 guest, beside what it cannot cost less than, all in one run.
+ * What saving and restoring costs a running v86 guest, beside what it cannot cost less than, all in one run.
  *
- *   node bench/machine.ts [--mib 64] [--runs 7] [--json]
+ *   node bench/machine.ts [--mib 64] [--runs 7] [--small]
  *
- * - how long the guest stands still for a save, beside 1.5 times one copy of its memory and v86's own device state;
- * - a scan of all of memory that finds nothing, beside one compare of all of it;
- * - what the guest gets done while a save is read out of its process, beside what it gets done alone.
+ * The guest is Linux that computes without a pause, or with --small, and where Linux cannot be built, the guest of the
+ * tests, which writes half of its memory without a pause. Ratios, each with its aim:
+ *
+ * - how long the guest stands still for a save : 1.5 copies of its memory and v86's own device state;
+ * - a scan of all of memory that finds nothing : one compare of all of it;
+ * - what the guest of the tests gets done while a save is written to a file : what it gets done alone;
+ * - from a file to a guest that runs : reading the file and v86's own restore, in a process of its own as well.
  */
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { createEmulator } from '../src/machine/v86/create.ts';
+import { openFileSource } from '../src/io/file.ts';
+import { MemorySink } from '../src/io/memory.ts';
+import { imageToV86State } from '../src/image/image-to-v86.ts';
 import { DirtyScan, MemoryCopy, PAGE_LIMITS } from '../src/machine/v86/pages.ts';
-import { V86Process } from '../src/machine/v86/process.ts';
-import { guestPlan } from '../test/support/guest/guest.ts';
+import type { V86Process } from '../src/machine/v86/process.ts';
 import { lookInto } from '../test/support/guest/machines.ts';
+import { bootLinux, bootWriter, restoreFrom, restoreHere, saveTo, type Codec } from './support/guests.ts';
+import { median } from './support/measure.ts';
 
 const { values } = parseArgs({
   options: {
     mib: { type: 'string', default: '64' },
     runs: { type: 'string', default: '7' },
-    json: { type: 'boolean', default: false },
+    small: { type: 'boolean', default: false },
   },
 });
 const runs = Number(values.runs);
 const memoryBytes = Number(values.mib) * 1024 * 1024;
-/** How long the guest's speed is measured. */
-const SPEED_MS = 1500;
-/** The guest writes a window of half of memory as fast as it can. */
-const parameters = [64, memoryBytes / 2 / 4096, 1_000_000, 0];
+const folder = mkdtempSync(join(tmpdir(), 'tmig-bench-'));
+const files = { image: join(folder, 'image.tmig'), raw: join(folder, 'raw.tmig'), state: join(folder, 'v86.state') };
 
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
-}
+/** How long this process computes before something is measured in it. */
+const SPIN_MS = 300;
 
 function timed(action: () => unknown): number {
   const start = performance.now();
@@ -43,6 +51,15 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+function residentMib(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024;
+}
+
+/** Milliseconds that the main thread of a process has had a processor. */
+function cpuMs(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+}
+
 interface Floor {
   readonly copyMs: number;
   readonly compareMs: number;
@@ -50,16 +67,10 @@ interface Floor {
   readonly scanMs: number;
 }
 
-/** The floor: memory copied and compared in one call each, and v86's device state, in this process. */
-async function floorOf(): Promise<() => Floor> {
-  const { machine } = await createEmulator({
-    config: { memoryBytes },
-    boot: guestPlan('work', ...parameters),
-  });
-  machine.resume();
-  await sleep(1000);
-  machine.stop();
-  const pages = machine.capabilities.pages;
+/** The floor: the guest's memory copied and compared in one call each, and v86's device state, in this process. */
+async function floorOf(image: string): Promise<() => Floor> {
+  const machine = await restoreHere(image, memoryBytes);
+  const { pages } = machine.capabilities;
   const copy = new MemoryCopy(memoryBytes);
   copy.take(machine.memory());
   const scan = new DirtyScan(pages);
@@ -67,89 +78,168 @@ async function floorOf(): Promise<() => Floor> {
     for (let at = 0; at < pages;) at = scan.step(machine.memory(), at, PAGE_LIMITS.scan, PAGE_LIMITS.batch).next;
   };
   pass();
-  const v86 = withoutMemory(machine.emulator.v86);
-  return () => ({
-    copyMs: timed(() => copy.take(machine.memory())),
-    compareMs: timed(() => machine.memory().compare(copy.bytes)),
-    scanMs: timed(pass),
-    deviceMs: timed(() => v86.save_state()),
-  });
-}
-
-function withoutMemory<T extends { cpu: object }>(v86: T): T {
+  const { v86 } = machine.emulator;
   const empty = { packed_memory: new Uint8Array(0), bitmap: { get_buffer: () => new ArrayBuffer(0) } };
   Object.assign(v86.cpu, { pack_memory: () => empty });
-  return v86;
+  // A guest that computes has had its share of the processors when it is to be saved, and so has this process then: on
+  // a machine that others use, too, the system would prefer one that slept.
+  const spin = (): void => {
+    for (const end = performance.now() + SPIN_MS; performance.now() < end;);
+  };
+  return () => {
+    spin();
+    return {
+      copyMs: timed(() => copy.take(machine.memory())),
+      compareMs: timed(() => machine.memory().compare(copy.bytes)),
+      scanMs: timed(pass),
+      deviceMs: timed(() => v86.save_state()),
+    };
+  };
 }
 
-async function speed(machine: V86Process, during: () => Promise<void>): Promise<number> {
-  const from = (await lookInto(machine)).rounds;
-  const start = performance.now();
-  await during();
-  return ((await lookInto(machine)).rounds - from) / (performance.now() - start);
-}
+type Row = Record<string, number>;
 
-interface Found {
-  /** As the parent sees it, with the way to the guest's process and back. */
-  readonly pauseMs: number;
-  readonly stoppedMs: number;
-  readonly savedCopyMs: number;
-  readonly savedDeviceMs: number;
-  readonly pauseToFloor: number;
-  readonly scanToCompare: number;
-  readonly speedWhileSaving: number;
-}
-
-async function measure(floor: () => Floor): Promise<{ rows: (Floor & Found)[]; rssMib: number }> {
-  const machine = await V86Process.create({
-    config: { memoryBytes },
-    boot: guestPlan('work', ...parameters),
-  });
-  await machine.grant(1);
-  await machine.resume();
-  await sleep(1000);
-  const status = readFileSync(`/proc/${machine.pid}/status`, 'utf8');
-  const rssMib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024;
-  const rows: (Floor & Found)[] = [];
+async function pauses(machine: V86Process, floor: () => Floor): Promise<Row[]> {
+  const rows: Row[] = [];
   for (let run = 0; run < runs; run++) {
     // Both stand still, so that the floor has the memory bus to itself as the guest's copy has.
     await machine.pause();
     const least = floor();
     await machine.resume();
-    const alone = await speed(machine, () => sleep(SPEED_MS));
-    await machine.prepareCapture();
-    const start = performance.now();
-    await machine.pause();
-    const { copyMs, deviceMs, stoppedMs } = await machine.capture({ resume: true });
-    const pauseMs = performance.now() - start;
-    // A save that takes what comes at about 100 MB/s, as one that compresses does.
-    const saving = await speed(machine, async () => {
-      const end = performance.now() + SPEED_MS;
-      for (let first = 0; performance.now() < end; first = (first + 256) % machine.capabilities.pages) {
-        const { bytes } = await machine.readCapture(first, 256);
-        await sleep(bytes.byteLength / 100_000);
-      }
-    });
+    await sleep(200);
+    const { pauseMs, copyMs, deviceMs } = await saveTo(machine, files.image, 'zstd');
     rows.push({
       ...least,
       pauseMs,
-      stoppedMs,
       savedCopyMs: copyMs,
       savedDeviceMs: deviceMs,
-      pauseToFloor: stoppedMs / (1.5 * least.copyMs + least.deviceMs),
+      pauseToFloor: pauseMs / (1.5 * least.copyMs + least.deviceMs),
       scanToCompare: least.scanMs / least.compareMs,
-      speedWhileSaving: saving / alone,
+    });
+  }
+  return rows;
+}
+
+/** The guest's rounds in a millisecond, while a save is written, and in the same time alone. */
+async function speeds(codec: Codec): Promise<Row[]> {
+  const machine = await bootWriter(memoryBytes);
+  await sleep(1000);
+  const rows: Row[] = [];
+  for (let run = 0; run < runs; run++) {
+    const marks: { at: number; cpuMs: number; rounds: number }[] = [];
+    const mark = async (): Promise<void> => {
+      const { rounds } = await lookInto(machine);
+      marks.push({ at: performance.now(), cpuMs: cpuMs(machine.pid), rounds });
+    };
+    await saveTo(machine, files.raw, codec, mark);
+    await mark();
+    await sleep(Math.max(marks[1].at - marks[0].at, 500));
+    await mark();
+    const [first, end, alone, after] = marks;
+    const writeMs = end.at - first.at;
+    const done = end.rounds - first.rounds;
+    const doneAlone = after.rounds - alone.rounds;
+    rows.push({
+      writeMs,
+      speedWhileSaving: done / writeMs / (doneAlone / (after.at - alone.at)),
+      // What other processes take away from the guest is left out of this one.
+      speedByProcessor: done / (end.cpuMs - first.cpuMs) / (doneAlone / (after.cpuMs - alone.cpuMs)),
     });
   }
   await machine.close();
-  return { rows, rssMib };
+  return rows;
 }
 
-const { rows, rssMib } = await measure(await floorOf());
-const names = Object.keys(rows[0]) as (keyof Floor | keyof Found)[];
-const medians = Object.fromEntries(
-  names.map((name) => [name, Number(median(rows.map((row) => row[name])).toFixed(3))]),
-);
-process.stdout.write(
-  `${JSON.stringify({ mib: Number(values.mib), runs, rssMib: Math.round(rssMib), medians }, null, 2)}\n`,
-);
+interface OwnRestore {
+  readonly readMs: number;
+  readonly madeMs: number;
+  readonly restoreMs: number;
+}
+
+/** v86's own restore, in a process that is started for it. */
+function ownRestore(version: string): Promise<{ ownMs: number; steps: OwnRestore }> {
+  const script = fileURLToPath(new URL('./support/v86-restore.ts', import.meta.url));
+  const start = performance.now();
+  return new Promise((resolve, reject) => {
+    let text = '';
+    let ownMs = 0;
+    const child = spawn(process.execPath, [script, files.state, version, String(memoryBytes)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    child.stdout.on('data', (piece: Buffer) => {
+      text += piece.toString();
+      ownMs = performance.now() - start;
+    });
+    child.on('close', (code) => {
+      if (code === 0) resolve({ ownMs, steps: JSON.parse(text) as OwnRestore });
+      else reject(new Error(`v86's own restore ended with ${String(code)}`));
+    });
+  });
+}
+
+async function restores(version: string): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (let run = 0; run < runs; run++) {
+    const row: Row = {};
+    for (const [name, path] of [
+      ['ours', files.image],
+      ['oursRaw', files.raw],
+    ] as const) {
+      const start = performance.now();
+      const machine = await restoreFrom(path, memoryBytes);
+      row[`${name}Ms`] = performance.now() - start;
+      await machine.close();
+    }
+    const { ownMs, steps } = await ownRestore(version);
+    rows.push({
+      ...row,
+      ownMs,
+      ...steps,
+      restoreToOwn: row['oursMs'] / ownMs,
+      restoreRawToOwn: row['oursRawMs'] / ownMs,
+    });
+  }
+  return rows;
+}
+
+function medians(rows: readonly Row[]): Row {
+  const names = Object.keys(rows[0]);
+  return Object.fromEntries(names.map((name) => [name, Number(median(rows.map((row) => row[name])).toFixed(3))]));
+}
+
+try {
+  const linux = values.small ? null : await bootLinux(memoryBytes);
+  const machine = linux ?? (await bootWriter(memoryBytes));
+  await sleep(1000);
+  const residentMibFound = Math.round(residentMib(machine.pid));
+  await saveTo(machine, files.image, 'zstd');
+  const pause = await pauses(machine, await floorOf(files.image));
+  await saveTo(machine, files.image, 'zstd');
+  await saveTo(machine, files.raw, 'raw');
+  const { version } = machine.capabilities;
+  await machine.close();
+  const sink = new MemorySink();
+  const source = await openFileSource(files.image);
+  await imageToV86State(source, sink);
+  await source.close();
+  writeFileSync(files.state, sink.bytes());
+  const sizes = { imageBytes: statSync(files.image).size, stateBytes: statSync(files.state).size };
+  const restore = await restores(version);
+  const zstd = await speeds('zstd');
+  const raw = await speeds('raw');
+  const report = {
+    guest: linux === null ? 'small' : 'Linux',
+    mib: Number(values.mib),
+    runs,
+    residentMib: residentMibFound,
+    ...sizes,
+    save: medians(pause),
+    restore: medians(restore),
+    speedZstd: medians(zstd),
+    speedRaw: medians(raw),
+  };
+  process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exit(0);

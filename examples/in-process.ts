@@ -1,4 +1,4 @@
-/** Saves a v86 emulator of this program's own into a file, and restores it into another: `node in-process.ts FILE` */
+/** Saves a v86 emulator of this program's own into a file, and restores it into another. */
 import { createReadStream, createWriteStream } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { V86 } from 'v86';

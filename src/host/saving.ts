@@ -44,7 +44,6 @@ export async function saveGuest({ guest, choice, sink, tool, pinTmem, work }: Sa
         codec: choice.codec,
         threads: Math.max(1, availableParallelism() - 1),
         pinTmem,
-        now: () => performance.now(),
         guestTimeNs: () => BigInt(Date.now()) * 1_000_000n,
         onProgress: work.onProgress,
         signal: work.signal,

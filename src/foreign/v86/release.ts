@@ -17,6 +17,6 @@ export function releaseOfState(entries: number): string {
   const found = ENTRIES.find(([known]) => known === entries);
   if (found !== undefined) return found[1];
   const carried = ENTRIES.map(([, release]) => release);
-  const what = `A state with ${entries} entries is of no release of v86 that is known: ${carried.join(', ')}`;
+  const what = `A state with ${entries} entries is of no known release of v86 (${carried.join(', ')})`;
   throw new TransmigrateError('DRIVER_VERSION', what, { data: { driver: 'v86', entries, carried } });
 }

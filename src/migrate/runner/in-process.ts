@@ -91,7 +91,6 @@ export async function save(
           codec,
           threads,
           pinTmem: () => null,
-          now: () => performance.now(),
           guestTimeNs: () => BigInt(Date.now()) * 1_000_000n,
           onProgress,
           signal,
@@ -130,8 +129,8 @@ export async function restore(
   try {
     const { claims, pages } = await restoreMachine(iterableSource(readable, 'the image'), {
       make: (image) => {
-        const { driver, pages: wanted, pageBytes } = machine.capabilities;
-        checkClaims(image, driver, wanted * pageBytes);
+        const { capabilities } = machine;
+        checkClaims(image, capabilities.driver, capabilities.pages * capabilities.pageBytes);
         return Promise.resolve({ machine, tmem: null, mostDeviceBytes });
       },
       discard: () => Promise.resolve(),

@@ -31,8 +31,6 @@ export interface SaveRequest {
    * @returns null when it has none.
    */
   readonly pinTmem: () => TmemPin | null;
-  /** Milliseconds that only grow. */
-  readonly now: () => number;
   /** The guest's time of day, in nanoseconds since 1970 UTC. */
   readonly guestTimeNs: () => bigint;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
@@ -52,7 +50,7 @@ export interface Saved {
   readonly bytes: number;
   readonly pages: number;
   readonly tmemPages: number;
-  /** How long the guest stood still. */
+  /** How long the guest stood still, by its own process's clock; when it was paused before, since then. */
   readonly pauseMs: number;
   /** Of that, for the copy of memory and for device state. */
   readonly copyMs: number;
@@ -74,7 +72,6 @@ export async function saveMachine(request: SaveRequest, sink: ByteSink): Promise
   let pin: TmemPin | null = null;
   try {
     await machine.prepareCapture();
-    const pausedAt = request.now();
     let captured: CaptureReport;
     let guestTimeNs: bigint;
     try {
@@ -84,16 +81,15 @@ export async function saveMachine(request: SaveRequest, sink: ByteSink): Promise
       // Requests in flight are done: memory, devices and tmem are of one moment.
       pin = request.pinTmem();
       guestTimeNs = request.guestTimeNs();
+      // The guest goes on before what was captured is on its way, and no word more has to go to it and back.
       captured = await machine.capture({ resume: running && !leavePaused });
     } catch (error) {
       if (running) await goOn();
       throw error;
     }
-    // To the guest it is over when it goes on; the copy of its devices is on its way for a while.
-    const pauseMs = running && !leavePaused ? captured.stoppedMs : request.now() - pausedAt;
     try {
       const pages = await write(request, captured, pin, guestTimeNs, sink);
-      const { copyMs, deviceMs } = captured;
+      const { copyMs, deviceMs, stoppedMs: pauseMs } = captured;
       return { ...pages, tmemPages: pin?.pages ?? 0, pauseMs, copyMs, deviceMs };
     } catch (error) {
       // What was to be left paused is only left so when it was saved.

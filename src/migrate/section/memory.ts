@@ -58,7 +58,11 @@ export class MemoryLoader implements StateLoader {
   /** One bit a page: named by the newest record as present; and: has bytes in the machine. */
   readonly #present: Uint8Array;
   readonly #written: Uint8Array;
-  readonly #collected: Collector;
+  /** While the machine takes what is in one, the other is filled. */
+  #collected: Collector;
+  #spare: Collector;
+  /** The batch that the machine is taking. */
+  #underWay: Promise<void> = Promise.resolve();
   /** Present pages, counted once. */
   pages = 0;
 
@@ -68,6 +72,7 @@ export class MemoryLoader implements StateLoader {
     this.#present = new Uint8Array(Math.ceil(pages / 8));
     this.#written = new Uint8Array(Math.ceil(pages / 8));
     this.#collected = new Collector(pageBytes);
+    this.#spare = new Collector(pageBytes);
   }
 
   async load({ header, record }: DecodedRecord): Promise<void> {
@@ -77,16 +82,20 @@ export class MemoryLoader implements StateLoader {
     if (end > this.#machine.capabilities.pages) throw this.#tooLarge(end, header.offset);
     this.#collected.begin(record.dataPages - record.zeroPages, record.pages);
     record.visit(this.#runs, this.#scratch);
-    await this.#machine.loadPages(this.#collected.batch());
+    // Batches are taken in order, and one at a time.
+    await this.#underWay;
+    this.#underWay = this.#machine.loadPages(this.#collected.batch());
+    // What it fails with is thrown by whoever waits next; a restore that fails before that has its own reason.
+    this.#underWay.catch(() => undefined);
+    [this.#collected, this.#spare] = [this.#spare, this.#collected];
   }
 
-  complete(): Promise<void> {
+  async complete(): Promise<void> {
+    await this.#underWay;
     const { pages } = this.#machine.capabilities;
-    if (this.pages === pages) return Promise.resolve();
+    if (this.pages === pages) return;
     const what = `The image has ${this.pages} pages of memory, and the machine needs ${pages}`;
-    return Promise.reject(
-      new TransmigrateError('MEMORY_MISMATCH', what, { data: { found: this.pages, needed: pages } }),
-    );
+    throw new TransmigrateError('MEMORY_MISMATCH', what, { data: { found: this.pages, needed: pages } });
   }
 
   readonly #runs: PageRuns = {

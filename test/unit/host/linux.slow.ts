@@ -62,16 +62,10 @@ describe('Linux on a host', { skip: unavailable }, () => {
 
   test('is saved while it works, and goes on in another process with shell, files, swap and clock', async () => {
     const source = await newHost('source');
-    await source.command(
-      'create',
-      NAME,
-      '--memory=64M',
-      `--kernel=${join(CACHE, 'vmlinux')}`,
-      `--initrd=${join(CACHE, 'initrd.cpio')}`,
-      `--append=${linuxCommandLine({ disk: true })}`,
-      `--disk=hda=${join(CACHE, 'disk.img')}`,
-      '--disk=hdb=tmem,128M',
-    );
+    const kernel = ['--kernel', join(CACHE, 'vmlinux'), '--initrd', join(CACHE, 'initrd.cpio')];
+    const disks = ['--disk', `hda=${join(CACHE, 'disk.img')}`, '--disk', 'hdb=tmem,128M'];
+    const commandLine = linuxCommandLine({ disk: true });
+    await source.command('create', NAME, '--memory', '64M', ...kernel, '--append', commandLine, ...disks);
     const shell = shellOn(source);
     await shell.ready();
     // Messages of the kernel would come between the lines of the shell.

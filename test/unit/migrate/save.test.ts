@@ -22,7 +22,6 @@ function save(
   sink: ByteSink,
   changes: Partial<SaveRequest> = {},
 ): ReturnType<typeof saveMachine> {
-  let now = 0;
   return saveMachine(
     {
       machine,
@@ -33,7 +32,6 @@ function save(
       codec: 'raw',
       threads: 0,
       pinTmem: () => null,
-      now: () => now++,
       guestTimeNs: () => 5n,
       ...changes,
     },
