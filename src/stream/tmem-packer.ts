@@ -57,6 +57,3 @@ export class TmemPacker {
     return body;
   }
 }
-
-/** Pages of the largest size fit into a batch. */
-export const TMEM_PAGE_MAX = 2 ** LIMITS.pageShiftMax;

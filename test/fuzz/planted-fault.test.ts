@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { fuzzOnce, seeds, shrunk, withSeeds, type Finding } from '../../fuzz/fuzz.ts';
-import { planted, PLANTS, type PlantName } from '../../fuzz/plants.ts';
-import { decoderOf, ownSubject, type Tried } from '../../fuzz/subject.ts';
+import { fuzzOnce, seeds, shrunk, withSeeds, type Finding } from './fuzz.ts';
+import { planted, PLANTS, type PlantName } from './plants.ts';
+import { decoderOf, ownSubject, type Tried } from './subject.ts';
 
 /** Runs in which a planted fault must be found. */
 const RUNS = 5000;
@@ -51,7 +51,7 @@ test('every plant has a test', () => {
 });
 
 test('a planted fault is found: endless-loop, by who watches, with the command that shows it again', () => {
-  const program = fileURLToPath(new URL('../../fuzz/run.ts', import.meta.url));
+  const program = fileURLToPath(new URL('./run.ts', import.meta.url));
   const fuzz = (...args: string[]): { status: number | null; stderr: string } =>
     spawnSync(process.execPath, [program, '--plant', ENDLESS, '--hang-seconds', '1', ...args], { encoding: 'utf8' });
   const found = fuzz('--seed', 'hang17', '--runs', `${RUNS}`);
