@@ -41,7 +41,11 @@ export const XEN_FINDINGS = {
   EMULATOR_OF_PV: ['refused', 'foreign/xen-libxl 5', 'state of an emulator, and the domain is not HVM'],
   EMULATOR_ID: ['strict', 'foreign/xen-libxl 5', 'an emulator of unknown kind'],
   XENSTORE_DATA: ['refused', 'foreign/xen-libxl 5.1', 'keys and values that libxl does not take'],
-  OPTIONAL_RECORD_REFUSED: ['refused', 'foreign/xen-libxl 3', 'an optional record: libxl refuses what it does not know'],
+  OPTIONAL_RECORD_REFUSED: [
+    'refused',
+    'foreign/xen-libxl 3',
+    'an optional record: libxl refuses what it does not know',
+  ],
   // xl.
   XL_BYTE_ORDER: ['refused', 'foreign/xl 1', 'the header has the other byte order'],
   XL_OPTIONAL_FLAGS: ['strict', 'foreign/xl 1', 'unknown optional flags'],

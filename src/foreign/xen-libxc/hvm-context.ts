@@ -164,7 +164,11 @@ export const HVM_CPU_BYTES = { now: 1032, before47: 1024, before34: 1016 } as co
 
 /** Decodes a CPU entry. @throws LENGTH_MISMATCH for a length that Xen never wrote. */
 export function decodeHvmCpu(entry: HvmEntry, offset: number, little = true): HvmCpu {
-  const place = { ...contextPlace(offset), path: `HVM_CONTEXT/CPU ${entry.instance}`, section: 'foreign/xen-libxc 9.1' };
+  const place = {
+    ...contextPlace(offset),
+    path: `HVM_CONTEXT/CPU ${entry.instance}`,
+    section: 'foreign/xen-libxc 9.1',
+  };
   const fields = new Fields(entry.content, little, place);
   const { byteLength } = entry.content;
   if (!Object.values<number>(HVM_CPU_BYTES).includes(byteLength)) {

@@ -72,8 +72,8 @@ export abstract class PieceReader<Event> {
   }
 
   /**
-   * The next record, header or part of pages, or undefined when more bytes are needed or nothing is left. Valid until the
-   * next call. After the end come the bytes that follow it, as {@link Trailing}.
+   * The next record, header or part of pages, or undefined when more bytes are needed or nothing is left. Valid until
+   * the next call. After the end come the bytes that follow it, as {@link Trailing}.
    */
   read(): Event | Trailing | undefined {
     const event = this.step();

@@ -1,7 +1,7 @@
 import { TransmigrateError } from '../../errors.ts';
 import { RECORD_HEADER_BYTES } from '../xen-libxc/constants.ts';
 import type { LibxcHeader } from '../xen-libxc/headers.ts';
-import { PieceReader, withRecord, type Checkpoints, type Shared } from '../xen-libxc/piece-reader.ts';
+import { PieceReader, withRecord, type Checkpoints } from '../xen-libxc/piece-reader.ts';
 import { LibxcReader, oddPadding, paddedLength, type LibxcEvent } from '../xen-libxc/reader.ts';
 import type { RecordFrame } from '../xen-libxc/records.ts';
 import {
@@ -39,10 +39,6 @@ export class LibxlReader extends PieceReader<LibxlEvent> {
   #sequence = 0;
   #frame: RecordFrame | undefined;
   #checkpoints: Checkpoints = { complete: 0, end: 0 };
-
-  constructor(shared?: Shared) {
-    super(shared);
-  }
 
   get header(): LibxlHeader | undefined {
     return this.#header;

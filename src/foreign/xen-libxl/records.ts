@@ -197,7 +197,7 @@ export type XenstoreFault = '' | 'key-unterminated' | 'key-empty' | 'key-absolut
 /** Keys and values of EMULATOR_XENSTORE_DATA, as far as libxl takes them. */
 export function xenstorePairs(content: Uint8Array): { pairs: XenstorePair[]; fault: XenstoreFault } {
   const pairs: XenstorePair[] = [];
-  for (let at = 0; at < content.byteLength; ) {
+  for (let at = 0; at < content.byteLength;) {
     if (pairs.length === LIBXL_LIMITS.xenstorePairs) return { pairs, fault: 'too-many' };
     const keyEnd = content.indexOf(0, at);
     if (keyEnd < 0) return { pairs, fault: 'key-unterminated' };

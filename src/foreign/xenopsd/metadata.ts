@@ -59,7 +59,7 @@ function parseSexp(text: string, error: (code: ErrorCode, what: string, at?: num
     else if (result === undefined) result = node;
     else throw error('FIELD_VALUE', 'Something stands after the metadata', at);
   };
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const c = text[at];
     if (/\s/.test(c)) {
       at++;
@@ -90,7 +90,7 @@ function parseSexp(text: string, error: (code: ErrorCode, what: string, at?: num
 /** A text from after its quote, and where it ends; -1 where it does not. */
 function quoted(text: string, start: number): [value: string, end: number] {
   const parts: string[] = [];
-  for (let at = start; at < text.length; ) {
+  for (let at = start; at < text.length;) {
     const c = text[at];
     if (c === '"') return [parts.join(''), at + 1];
     if (c !== '\\') {

@@ -1,14 +1,8 @@
 import { TransmigrateError, type ErrorCode } from '../../errors.ts';
-import { PieceReader, type Checkpoints, type Shared } from '../xen-libxc/piece-reader.ts';
+import { PieceReader, type Checkpoints } from '../xen-libxc/piece-reader.ts';
 import { LibxcReader, type LibxcEvent } from '../xen-libxc/reader.ts';
 import { LibxlReader, type LibxlEvent } from '../xen-libxl/reader.ts';
-import {
-  XENOPSD_HEADER_BYTES,
-  XENOPSD_LIMITS,
-  XENOPSD_SIGNATURE,
-  xenopsdTag,
-  type XenopsdTag,
-} from './sections.ts';
+import { XENOPSD_HEADER_BYTES, XENOPSD_LIMITS, XENOPSD_SIGNATURE, xenopsdTag, type XenopsdTag } from './sections.ts';
 
 /** What an image begins with. */
 export interface XenopsdSignature {
@@ -47,10 +41,6 @@ export class XenopsdReader extends PieceReader<XenopsdEvent> {
   #length = 0n;
   #stream: LibxcReader | LibxlReader | undefined;
   #memory = false;
-
-  constructor(shared?: Shared) {
-    super(shared);
-  }
 
   get complete(): boolean {
     return this.#phase === 'done';

@@ -24,9 +24,7 @@ export const XENOPSD_TAG = {
 
 export type XenopsdTag = keyof typeof XENOPSD_TAG;
 
-const TAGS = new Map<number, XenopsdTag>(
-  Object.entries(XENOPSD_TAG).map(([name, tag]) => [tag, name as XenopsdTag]),
-);
+const TAGS = new Map<number, XenopsdTag>(Object.entries(XENOPSD_TAG).map(([name, tag]) => [tag, name as XenopsdTag]));
 
 export const XENOPSD_LIMITS = {
   /** Bytes of a section with a length: far above all that are written (foreign/xenopsd 2). */

@@ -122,7 +122,10 @@ export function xlConfig(header: XlHeader): JsonObject {
 /** A header around a JSON configuration, which gets its NUL. */
 export function xlHeader(config: string): XlHeader {
   const text = new TextEncoder().encode(config);
-  const out = new FieldsOut(4 + text.byteLength + 1, true).u32(text.byteLength + 1).put(text).u8(0);
+  const out = new FieldsOut(4 + text.byteLength + 1, true)
+    .u32(text.byteLength + 1)
+    .put(text)
+    .u8(0);
   const optionalData = out.done();
   return {
     layer: 'xl',

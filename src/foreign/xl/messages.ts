@@ -41,7 +41,7 @@ export interface XlMessage {
 /** A message as bytes. @throws RangeError for a REPORT without its status, or another with one. */
 export function encodeXlMessage({ kind, status }: Pick<XlMessage, 'kind' | 'status'>): Uint8Array {
   const text = MESSAGE_BYTES[kind];
-  if ((kind === 'REPORT') !== (status !== undefined)) throw new RangeError(`${kind} and a status of ${status}`);
+  if ((kind === 'REPORT') !== (status !== undefined)) throw new RangeError(`${kind}, and a status or none`);
   if (status === undefined) return text.slice();
   if (!Number.isInteger(status) || status < 0 || status > 255) throw new RangeError(`${status} is no byte`);
   return Uint8Array.of(...text, status);
@@ -59,8 +59,8 @@ type Phase = 'banner' | 'next' | 'body' | 'status' | 'handed-back' | 'done';
  * Reads what the target of `xl migrate` sends to the source: the banner, READY, REPORT with its status, and after a
  * failure PERMISSION_TO_GO. The target of COLO sends records between the banner and the rest (foreign/xl 3.1).
  *
- * After each message the other side may stop: `complete` says only that the exchange came to its end, and `finish` throws
- * only for a message that is cut.
+ * After each message the other side may stop: `complete` says only that the exchange came to its end, and `finish`
+ * throws only for a message that is cut.
  */
 export class XlBackReader extends PieceReader<XlBackEvent> {
   #phase: Phase = 'banner';

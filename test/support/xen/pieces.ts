@@ -17,8 +17,8 @@ export function randomPieces(random: Random, most: number): Pieces {
 }
 
 /**
- * Feeds all bytes and hands each event to `visit`. Each piece is a copy that is overwritten afterwards, so that a reader
- * that keeps what it only borrowed is found out; whole files are lent as they are.
+ * Feeds all bytes and hands each event to `visit`. Each piece is a copy that is overwritten afterwards, so that a
+ * reader that keeps what it only borrowed is found out; whole files are lent as they are.
  */
 export function readAll<Event>(
   reader: PieceReader<Event>,
@@ -26,7 +26,7 @@ export function readAll<Event>(
   pieces: Pieces,
   visit: (event: Event | Trailing) => void = () => {},
 ): void {
-  for (let at = 0; at < bytes.byteLength; ) {
+  for (let at = 0; at < bytes.byteLength;) {
     const length = Math.min(pieces(bytes.byteLength - at), bytes.byteLength - at);
     const whole = length === bytes.byteLength;
     const piece = whole ? bytes : bytes.slice(at, at + length);

@@ -58,7 +58,14 @@ export const vcpu = (
   bytes: number,
   number = 0,
 ): Known => ({ kind, vcpu: number, reserved: 0, context: new Uint8Array(bytes).fill(3) });
-export const tsc: Known = { kind: 'X86_TSC_INFO', mode: 1, khz: 2, nsec: 3n, incarnation: 4, reserved: 0 };
+export const tsc: Extract<Known, { kind: 'X86_TSC_INFO' }> = {
+  kind: 'X86_TSC_INFO',
+  mode: 1,
+  khz: 2,
+  nsec: 3n,
+  incarnation: 4,
+  reserved: 0,
+};
 export const blob = (
   kind: 'SHARED_INFO' | 'HVM_CONTEXT' | 'TOOLSTACK' | 'X86_CPUID_POLICY' | 'X86_MSR_POLICY',
   bytes: number,

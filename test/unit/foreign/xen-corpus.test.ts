@@ -106,7 +106,10 @@ for (const [name, expected] of Object.entries(EXPECTED)) {
             assert.deepEqual([...found, [0, 0, 0]], libxc.hvmContext);
           } else if (event.kind === 'HVM_PARAMS') {
             const { params } = event;
-            const found = Array.from({ length: event.count }, (_, i) => [params.number(2 * i), params.number(2 * i + 1)]);
+            const found = Array.from({ length: event.count }, (_, i) => [
+              params.number(2 * i),
+              params.number(2 * i + 1),
+            ]);
             assert.deepEqual(found, libxc.hvmParams);
           }
         },

@@ -6,7 +6,13 @@ import type { PieceReader } from '../../../src/foreign/xen-libxc/piece-reader.ts
 import { LibxlReader, type LibxlEvent } from '../../../src/foreign/xen-libxl/reader.ts';
 import { xenstoreContent, xenstorePairs, type LibxlBody } from '../../../src/foreign/xen-libxl/records.ts';
 import { LibxlWriter } from '../../../src/foreign/xen-libxl/writer.ts';
-import { decodeXlFixedHeader, decodeXlHeader, encodeXlHeader, xlConfig, xlHeader } from '../../../src/foreign/xl/header.ts';
+import {
+  decodeXlFixedHeader,
+  decodeXlHeader,
+  encodeXlHeader,
+  xlConfig,
+  xlHeader,
+} from '../../../src/foreign/xl/header.ts';
 import { emitXlBack, encodeXlMessage, XlBackReader, type XlBackEvent } from '../../../src/foreign/xl/messages.ts';
 import { XlReader, type XlEvent } from '../../../src/foreign/xl/reader.ts';
 import { XlWriter } from '../../../src/foreign/xl/writer.ts';
@@ -89,10 +95,16 @@ describe('a libxl stream', () => {
         });
         assert.deepEqual(out.bytes, bytes);
         const state = colo ? ['libxl:CHECKPOINT_STATE'] : [];
-        assert.deepEqual(kinds.filter((kind) => kind.startsWith('libxl') || kind === 'libxc:CHECKPOINT'), [
-          ...['libxl:HEADER', 'libxl:LIBXC_CONTEXT', 'libxc:CHECKPOINT', 'libxl:CHECKPOINT_END', ...state],
-          ...['libxc:CHECKPOINT', 'libxl:CHECKPOINT_END', ...state, 'libxl:END'],
-        ]);
+        assert.deepEqual(
+          kinds.filter((kind) => kind.startsWith('libxl') || kind === 'libxc:CHECKPOINT'),
+          [
+            'libxl:HEADER',
+            'libxl:LIBXC_CONTEXT',
+            ...['libxc:CHECKPOINT', 'libxl:CHECKPOINT_END'].concat(state),
+            ...['libxc:CHECKPOINT', 'libxl:CHECKPOINT_END'].concat(state),
+            'libxl:END',
+          ],
+        );
         assert.equal(reader.checkpoints.complete, 2);
         assert.deepEqual([...reader.findings.counts.keys()], []);
       }
@@ -179,9 +191,10 @@ describe('a file of xl save', () => {
         writer.event(event);
       });
       assert.deepEqual(out.bytes, file);
-      assert.deepEqual([kinds[0], kinds[1], kinds[2], kinds[3], kinds.at(-1)], [
-        ...['xl:HEADER', 'libxl:HEADER', 'libxl:LIBXC_CONTEXT', 'libxc:HEADER', 'libxl:END'],
-      ]);
+      assert.deepEqual(
+        [kinds[0], kinds[1], kinds[2], kinds[3], kinds.at(-1)],
+        ['xl:HEADER', 'libxl:HEADER', 'libxl:LIBXC_CONTEXT', 'libxc:HEADER', 'libxl:END'],
+      );
       assert.deepEqual(xlConfig(reader.header!), { c_info: { type: 'hvm' } });
       assert.equal(reader.permissionGiven, false);
     }
@@ -263,9 +276,14 @@ describe('what the target of xl migrate says', () => {
     const dirty = Uint8Array.of(15, 0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0);
     const bytes = concat(banner, state, dirty, state, ready);
     const out = new Collected();
-    const kinds = kindsOf<XlBackEvent>(new XlBackReader(), bytes, () => 3, (event) => {
-      emitXlBack(out.emit, event);
-    });
+    const kinds = kindsOf<XlBackEvent>(
+      new XlBackReader(),
+      bytes,
+      () => 3,
+      (event) => {
+        emitXlBack(out.emit, event);
+      },
+    );
     const names = ['libxl:CHECKPOINT_STATE', 'libxc:CHECKPOINT_DIRTY_PFN_LIST', 'libxl:CHECKPOINT_STATE'];
     assert.deepEqual(kinds, ['wire:BANNER', ...names, 'wire:READY']);
     assert.deepEqual(out.bytes, bytes);
@@ -368,9 +386,14 @@ describe('a suspend image of xenopsd', () => {
     const out = new Collected();
     const writer = new XenopsdWriter(out.emit);
     const reader = new XenopsdReader();
-    kindsOf<XenopsdEvent>(reader, bytes, () => 100, (event) => {
-      writer.event(event);
-    });
+    kindsOf<XenopsdEvent>(
+      reader,
+      bytes,
+      () => 100,
+      (event) => {
+        writer.event(event);
+      },
+    );
     assert.deepEqual(out.bytes, bytes);
     assert.deepEqual([...reader.findings.counts.keys()], ['XENOPSD_TAG_REFUSED']);
   });
