@@ -1,7 +1,7 @@
 /**
- * How files start: one table for what is identified, unpacked or only named. From file(1)'s public magic, RFC 1952 and 8878, the
- * qcow2 and VHD specifications, Xen's docs/specs (libxc and libxl migration streams), spec/foreign/, and the headers that xl,
- * xenopsd, libvirt and QEMU write.
+ * How files start: one table for what is identified, unpacked or only named. From file(1)'s public magic, RFC 1952
+ * and 8878, the qcow2 and VHD specifications, Xen's docs/specs (libxc and libxl migration streams), spec/foreign/,
+ * and the headers that xl, xenopsd, libvirt and QEMU write.
  */
 import type { Compression } from '../io/compressed/unpack.ts';
 import { MAGIC } from '../stream/preamble.ts';

@@ -25,7 +25,10 @@ export function fixedVhd(disk: Uint8Array): Uint8Array {
   return new Uint8Array([...disk, ...footer(disk.length, 2, 0xffff_ffff_ffff_ffffn)]);
 }
 
-/** A dynamic one. Blocks of zeros are left out, sectors of zeros hold rubbish under a clear bit; blocks stand backwards. */
+/**
+ * A dynamic one. Blocks of zeros are left out, sectors of zeros hold rubbish under a clear bit; blocks stand
+ * backwards.
+ */
 export function dynamicVhd(disk: Uint8Array, blockBytes = 2 * 1024 * 1024, type = 3): Uint8Array {
   const blocks = Math.ceil(disk.length / blockBytes);
   const bitmapBytes = Math.ceil(blockBytes / SECTOR / 8 / SECTOR) * SECTOR;

@@ -12,14 +12,11 @@ export const CPU_NOTE = {
 } as const;
 
 /** Registers of a status note, in its order (foreign/elf 5.2). */
-const STATUS_64 = [
-  ...['r15', 'r14', 'r13', 'r12', 'rbp', 'rbx', 'r11', 'r10', 'r9', 'r8', 'rax', 'rcx', 'rdx', 'rsi', 'rdi', 'orig_rax'],
-  ...['rip', 'cs', 'eflags', 'rsp', 'ss', 'fs_base', 'gs_base', 'ds', 'es', 'fs', 'gs'],
-] as const;
-const STATUS_32 = [
-  ...['ebx', 'ecx', 'edx', 'esi', 'edi', 'ebp', 'eax', 'ds', 'es', 'fs', 'gs', 'orig_eax'],
-  ...['eip', 'cs', 'eflags', 'esp', 'ss'],
-] as const;
+const STATUS_64 = (
+  'r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax ' +
+  'rip cs eflags rsp ss fs_base gs_base ds es fs gs'
+).split(' ');
+const STATUS_32 = 'ebx ecx edx esi edi ebp eax ds es fs gs orig_eax eip cs eflags esp ss'.split(' ');
 /** Length of a status note, place of the process number, and of the registers, by their size (foreign/elf 5.2). */
 const STATUS = {
   8: { bytes: 336, processAt: 32, registersAt: 112, names: STATUS_64 },
@@ -61,10 +58,7 @@ export function encodeCpuStatus({ registerBytes, process, registers }: CpuStatus
 }
 
 /** General registers of QEMU's note, in its order (foreign/elf 5.3). */
-const QEMU_REGISTERS = [
-  ...['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rsp', 'rbp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'],
-  ...['rip', 'rflags'],
-] as const;
+const QEMU_REGISTERS = 'rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags'.split(' ');
 const QEMU_SEGMENTS = ['cs', 'ds', 'es', 'fs', 'gs', 'ss', 'ldt', 'tr', 'gdt', 'idt'] as const;
 const QEMU_NOTE = { version: 1, bytes: 440 } as const;
 
@@ -78,7 +72,7 @@ export interface QemuSegment {
 
 /** What QEMU knows of an x86 CPU beyond a status note: segments and control registers. */
 export interface QemuCpu {
-  readonly registers: Readonly<Record<(typeof QEMU_REGISTERS)[number], bigint>>;
+  readonly registers: Readonly<Record<string, bigint>>;
   readonly segments: Readonly<Record<(typeof QEMU_SEGMENTS)[number], QemuSegment>>;
   /** cr0 to cr4. */
   readonly control: readonly bigint[];
@@ -91,7 +85,8 @@ export function parseQemuCpu(note: ElfNote): QemuCpu | undefined {
   const { content, offset } = note;
   const shape: ElfShape = { wordBytes: 8, littleEndian: true };
   const read = new FieldReader(content, shape, offset, 'notes/QEMU', '5.3');
-  if (content.byteLength < 8) throw elfError('LENGTH_MISMATCH', "QEMU's note is too short", offset, 'notes/QEMU', '5.3');
+  if (content.byteLength < 8)
+    throw elfError('LENGTH_MISMATCH', "QEMU's note is too short", offset, 'notes/QEMU', '5.3');
   const version = read.u32();
   if (version !== QEMU_NOTE.version) {
     throw elfError('UNSUPPORTED_VERSION', `QEMU's note has version ${version}`, offset, 'notes/QEMU', '5.3');
@@ -101,7 +96,7 @@ export function parseQemuCpu(note: ElfNote): QemuCpu | undefined {
     const what = `QEMU's note says it has ${bytes} bytes, and has ${content.byteLength}`;
     throw elfError('LENGTH_MISMATCH', what, offset, 'notes/QEMU', '5.3');
   }
-  const registers = {} as Record<(typeof QEMU_REGISTERS)[number], bigint>;
+  const registers: Record<string, bigint> = {};
   for (const name of QEMU_REGISTERS) registers[name] = read.u64();
   const segments = {} as Record<(typeof QEMU_SEGMENTS)[number], QemuSegment>;
   for (const name of QEMU_SEGMENTS) {

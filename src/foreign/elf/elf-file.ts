@@ -91,7 +91,8 @@ export interface ElfFile {
 export function parseElfHeader(bytes: Uint8Array): ElfHeader {
   const magic = [0x7f, 0x45, 0x4c, 0x46];
   for (const [i, byte] of magic.entries()) {
-    if (i >= bytes.byteLength) throw elfError('TRUNCATED', 'The file ends in its header', bytes.byteLength, 'ident', '1');
+    if (i >= bytes.byteLength)
+      throw elfError('TRUNCATED', 'The file ends in its header', bytes.byteLength, 'ident', '1');
     if (bytes[i] !== byte) throw elfError('NOT_AN_IMAGE', 'These bytes are not an ELF file', 0, 'ident', '1');
   }
   if (bytes.byteLength < IDENT_BYTES) {
@@ -246,8 +247,7 @@ export function elfTables(header: ElfHeader, first: ElfSection | undefined): Elf
     throw elfError('FIELD_VALUE', 'The number of program headers is nowhere', 0, 'header/phnum', '1.1');
   }
   const segments = header.segmentCount === ESCAPE ? first!.info : header.segmentCount;
-  const sections =
-    header.sectionsAt === 0 ? 0 : header.sectionCount === 0 ? (first?.bytes ?? 0) : header.sectionCount;
+  const sections = header.sectionsAt === 0 ? 0 : header.sectionCount === 0 ? (first?.bytes ?? 0) : header.sectionCount;
   if (segments > ELF_LIMITS.segments) {
     const what = `${segments} program headers, the limit is ${ELF_LIMITS.segments}`;
     throw elfError('LIMIT_EXCEEDED', what, 0, 'header/phnum', '1.1');

@@ -32,7 +32,8 @@ export function parseNotes(bytes: Uint8Array, shape: ElfShape, base: number): El
     const contentAt = at + NOTE_HEADER_BYTES + padded(nameBytes);
     const end = contentAt + contentBytes;
     if (nameBytes > NAME_LIMIT || end > bytes.byteLength) {
-      const what = `A note with a name of ${nameBytes} and ${contentBytes} bytes, and ${bytes.byteLength - at} are left`;
+      const left = bytes.byteLength - at;
+      const what = `A note with a name of ${nameBytes} and ${contentBytes} bytes, and ${left} are left`;
       throw elfError('LENGTH_MISMATCH', what, base + at, path, '3');
     }
     const name = bytes.subarray(at + NOTE_HEADER_BYTES, at + NOTE_HEADER_BYTES + nameBytes);

@@ -1,4 +1,7 @@
-/** Cores with program headers, as QEMU's dump-guest-memory and Linux's /proc/vmcore have them (spec/foreign/elf.md, 5). */
+/**
+ * Cores with program headers, as QEMU's dump-guest-memory and Linux's /proc/vmcore have them (spec/foreign/elf.md,
+ * 5).
+ */
 import type { RandomAccess } from '../../bytes/endpoints.ts';
 import { elfError } from './elf-error.ts';
 import {

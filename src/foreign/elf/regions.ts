@@ -10,8 +10,8 @@ export interface ElfRegion {
 }
 
 /**
- * All that header and tables name, ordered by place; of two at the same place the longer is first. Regions may overlap: a
- * section may describe bytes that a segment has too.
+ * All that header and tables name, ordered by place; of two at the same place the longer is first. Regions may
+ * overlap: a section may describe bytes that a segment has too.
  */
 export function elfRegions({ header, segments, sections }: ElfFile, tables: ElfTables): ElfRegion[] {
   const regions: ElfRegion[] = [

@@ -27,8 +27,8 @@ export type ElfPart =
 /**
  * Reads an ELF core from start to end. What two regions share is given once, to the one that starts first.
  *
- * @throws TRUNCATED when the file ends in a region, UNSUPPORTED_FEATURE when its tables stand behind its content, so that it
- * can only be read where one can go back; FIELD_VALUE and LIMIT_EXCEEDED for tables that cannot be.
+ * @throws TRUNCATED when the file ends in a region, UNSUPPORTED_FEATURE when its tables stand behind its content, so
+ * that it can only be read where one can go back; FIELD_VALUE and LIMIT_EXCEEDED for tables that cannot be.
  */
 export async function* elfSequence(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<ElfPart> {
   const head = new Head();
@@ -46,8 +46,7 @@ export async function* elfSequence(pieces: AsyncIterable<Uint8Array>): AsyncGene
     yield* walk.take(head.bytes);
   }
   // Whoever fed too little is told what is missing.
-  walk ?? head.missing();
-  yield walk!.end();
+  yield walk === undefined ? head.missing() : walk.end();
 }
 
 /** Gathers the bytes up to the end of both tables. */
@@ -155,7 +154,8 @@ class Walk {
     this.#skipPast();
     const region = this.#regions[this.#next];
     if (region !== undefined) {
-      const path = region.what === 'segment' || region.what === 'section' ? `${region.what}s[${region.index}]` : region.what;
+      const path =
+        region.what === 'segment' || region.what === 'section' ? `${region.what}s[${region.index}]` : region.what;
       const what = `The file ends before ${path} does, which has ${region.length} bytes from ${region.offset}`;
       throw elfError('TRUNCATED', what, this.#at, path, '2.1');
     }

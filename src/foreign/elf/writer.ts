@@ -1,17 +1,12 @@
 /** Writing an ELF core in one pass (spec/foreign/elf.md, section 2.1). */
 import type { ByteSink } from '../../bytes/endpoints.ts';
-import {
-  encodeElfHeader,
-  encodeSections,
-  encodeSegments,
-  type ElfFile,
-} from './elf-file.ts';
+import { encodeElfHeader, encodeSections, encodeSegments, type ElfFile } from './elf-file.ts';
 
 const ZEROS = new Uint8Array(65_536);
 
 /**
- * Writes header and tables at their places, and between them what is put, in ascending order of place. What is not put is zero.
- * A put that overlaps what is written already is a defect of the caller, and a RangeError.
+ * Writes header and tables at their places, and between them what is put, in ascending order of place. What is not
+ * put is zero. A put that overlaps what is written already is a defect of the caller, and a RangeError.
  */
 export class ElfWriter {
   readonly #sink: ByteSink;

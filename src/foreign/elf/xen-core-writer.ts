@@ -24,8 +24,8 @@ export interface XenCoreDescription {
 }
 
 /**
- * Writes a core of Xen's shape: all pages, then the table that names them, then {@link end}. Its memory does not grow with
- * the guest. Pages or entries that are too many or too few are a defect of the caller, and a RangeError.
+ * Writes a core of Xen's shape: all pages, then the table that names them, then {@link end}. Its memory does not grow
+ * with the guest. Pages or entries that are too many or too few are a defect of the caller, and a RangeError.
  */
 export class XenCoreWriter {
   readonly #writer: ElfWriter;
@@ -55,11 +55,19 @@ export class XenCoreWriter {
     this.#tableAt = this.#pagesAt + pages * pageBytes;
     const namesAt = this.#tableAt + pages * this.#entryBytes;
     this.#names = { offset: namesAt, bytes: names.bytes };
-    const places: Readonly<Record<string, readonly [type: number, at: number, bytes: number, align: number, entry: number]>> = {
+    const places: Readonly<
+      Record<string, readonly [type: number, at: number, bytes: number, align: number, entry: number]>
+    > = {
       [XEN_SECTION.names]: [SECTION_TYPE.names, namesAt, names.bytes.byteLength, 0, 0],
       [XEN_SECTION.notes]: [SECTION_TYPE.note, notesAt, notes.byteLength, 0, 0],
       [XEN_SECTION.prstatus]: [SECTION_TYPE.bits, vcpusAt, vcpus.length * vcpuBytes, 8, vcpuBytes],
-      [XEN_SECTION.sharedInfo]: [SECTION_TYPE.bits, sharedAt, sharedInfo?.byteLength ?? 0, 8, sharedInfo?.byteLength ?? 0],
+      [XEN_SECTION.sharedInfo]: [
+        SECTION_TYPE.bits,
+        sharedAt,
+        sharedInfo?.byteLength ?? 0,
+        8,
+        sharedInfo?.byteLength ?? 0,
+      ],
       [XEN_SECTION.pages]: [SECTION_TYPE.bits, this.#pagesAt, pages * pageBytes, pageBytes, pageBytes],
       [`.xen_${about.table}`]: [SECTION_TYPE.bits, this.#tableAt, pages * this.#entryBytes, 8, this.#entryBytes],
     };

@@ -36,7 +36,10 @@ export interface TableSummary {
   readonly highestPfn: number;
 }
 
-/** A core of Xen's own shape. Its memory does not grow with the file: tables and pages are read when they are asked for. */
+/**
+ * A core of Xen's own shape. Its memory does not grow with the file: tables and pages are read when they are asked
+ * for.
+ */
 export class XenCore {
   readonly file: ElfFile;
   /** Names of the sections, by index. */
@@ -137,8 +140,8 @@ export class XenCore {
   }
 
   /**
-   * Reads entries of the table from entry `first` on: pfns, where -1 stands for no page, and, where they are wanted and there,
-   * the machine's frames. @returns how many were read.
+   * Reads entries of the table from entry `first` on: pfns, where -1 stands for no page, and, where they are wanted
+   * and there, the machine's frames. @returns how many were read.
    */
   async readTable(first: number, pfns: Float64Array, frames?: Float64Array): Promise<number> {
     const count = Math.max(0, Math.min(pfns.length, this.pageCount - first));
@@ -154,7 +157,8 @@ export class XenCore {
     for (let i = 0; i < count; i++) {
       const at = i * this.#entryBytes;
       pfns[i] = this.#frameNumber(view, at, little, first + i);
-      if (frames !== undefined) frames[i] = this.tableKind === 'p2m' ? this.#frameNumber(view, at + 8, little, first + i) : -1;
+      if (frames !== undefined)
+        frames[i] = this.tableKind === 'p2m' ? this.#frameNumber(view, at + 8, little, first + i) : -1;
     }
     return count;
   }
@@ -165,7 +169,8 @@ export class XenCore {
     const part = into.subarray(0, count * this.pageBytes);
     const offset = this.#pages.offset + first * this.pageBytes;
     const found = count === 0 ? 0 : await this.#input.readAt(offset, part);
-    if (found < part.byteLength) throw elfError('TRUNCATED', 'The file ends in .xen_pages', offset + found, 'xen_pages', '4.3');
+    if (found < part.byteLength)
+      throw elfError('TRUNCATED', 'The file ends in .xen_pages', offset + found, 'xen_pages', '4.3');
     return count;
   }
 
@@ -233,7 +238,13 @@ export class XenCore {
     if (high < 0x20_0000) return high * 2 ** 32 + low;
     if (high === 0xffff_ffff && low === 0xffff_ffff) return -1;
     const offset = this.#table.offset + entry * this.#entryBytes;
-    throw elfError('FIELD_VALUE', 'A frame number that no machine has', offset, `xen_${this.tableKind}[${entry}]`, '4.3');
+    throw elfError(
+      'FIELD_VALUE',
+      'A frame number that no machine has',
+      offset,
+      `xen_${this.tableKind}[${entry}]`,
+      '4.3',
+    );
   }
 }
 

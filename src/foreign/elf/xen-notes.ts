@@ -15,7 +15,12 @@ export const XEN_SECTION = {
 } as const;
 
 /** Types of the notes whose name is `Xen` (foreign/elf 4.1). */
-export const XEN_NOTE = { none: 0x200_0000, header: 0x200_0001, xenVersion: 0x200_0002, formatVersion: 0x200_0003 } as const;
+export const XEN_NOTE = {
+  none: 0x200_0000,
+  header: 0x200_0001,
+  xenVersion: 0x200_0002,
+  formatVersion: 0x200_0003,
+} as const;
 export const XEN_NOTE_NAME = 'Xen';
 /** The header note says by its magic what the guest is (foreign/elf 4.1). */
 export const XEN_MAGIC = { pv: 0xf00febedn, hvm: 0xf00febeen } as const;
@@ -73,7 +78,13 @@ export function parseXenNotes(notes: readonly ElfNote[], shape: ElfShape): XenNo
     notes.find((note) => note.name === XEN_NOTE_NAME && note.type === type);
   const header = find(XEN_NOTE.header);
   if (header === undefined || header.content.byteLength !== HEADER_NOTE_BYTES) {
-    throw elfError('FIELD_VALUE', 'There is no note with the header of the core', notes[0]?.offset ?? 0, 'notes', '4.1');
+    throw elfError(
+      'FIELD_VALUE',
+      'There is no note with the header of the core',
+      notes[0]?.offset ?? 0,
+      'notes',
+      '4.1',
+    );
   }
   const format = find(XEN_NOTE.formatVersion);
   if (format !== undefined && format.content.byteLength >= 8) {
@@ -91,7 +102,13 @@ function parseHeader({ content, offset }: ElfNote, shape: ElfShape): XenCoreHead
   const magic = read.u64();
   const [vcpus, pages, pageBytes] = [read.length('nr_vcpus'), read.length('nr_pages'), read.length('page_size')];
   if (magic !== XEN_MAGIC.pv && magic !== XEN_MAGIC.hvm) {
-    throw elfError('FIELD_VALUE', `The magic 0x${magic.toString(16)} is of no guest`, offset, 'notes/header/magic', '4.1');
+    throw elfError(
+      'FIELD_VALUE',
+      `The magic 0x${magic.toString(16)} is of no guest`,
+      offset,
+      'notes/header/magic',
+      '4.1',
+    );
   }
   if (pageBytes < PAGE_BYTES.least || pageBytes > PAGE_BYTES.most || (pageBytes & (pageBytes - 1)) !== 0) {
     throw elfError('FIELD_VALUE', `Pages of ${pageBytes} bytes`, offset, 'notes/header/page_size', '4.1');
@@ -128,7 +145,8 @@ export function encodeXenNotes({ header, xenVersion }: XenNotes, shape: ElfShape
     let at = 16;
     for (const [name, length] of TEXTS) {
       const text = Uint8Array.from(xenVersion[name], (character) => character.charCodeAt(0));
-      if (text.byteLength >= length) throw new RangeError(`${name} of the hypervisor has more than ${length - 1} bytes`);
+      if (text.byteLength >= length)
+        throw new RangeError(`${name} of the hypervisor has more than ${length - 1} bytes`);
       write.seek(at).raw(text);
       at += length;
     }
@@ -136,5 +154,8 @@ export function encodeXenNotes({ header, xenVersion }: XenNotes, shape: ElfShape
     notes.push({ type: XEN_NOTE.xenVersion, content: write.bytes });
   }
   notes.push({ type: XEN_NOTE.formatVersion, content: content(8).u64(BigInt(XEN_FORMAT_VERSION)).bytes });
-  return encodeNotes(notes.map((note) => ({ name: XEN_NOTE_NAME, ...note })), shape);
+  return encodeNotes(
+    notes.map((note) => ({ name: XEN_NOTE_NAME, ...note })),
+    shape,
+  );
 }

@@ -131,11 +131,13 @@ function textAt(data: Uint8Array, at: number, field: string): { text: string; en
 
 /** What a head is written from: as it is parsed, with what follows from the rest left out. */
 export type LibvirtHeadChoice = Pick<LibvirtHead, 'xml' | 'cookie' | 'wasRunning' | 'compression'> &
-  Partial<Pick<LibvirtHead, 'partial' | 'version' | 'littleEndian' | 'dataBytes' | 'reserved'>>;
+  Partial<Pick<LibvirtHead, 'partial' | 'version' | 'littleEndian' | 'reserved'>> & {
+    readonly dataBytes?: number | undefined;
+  };
 
 /**
- * Writes header and texts: what goes before the QEMU stream. Without `dataBytes` they get as much room as libvirt gives them.
- * Texts that do not fit are the caller's defect, and a RangeError.
+ * Writes header and texts: what goes before the QEMU stream. Without `dataBytes` they get as much room as libvirt
+ * gives them. Texts that do not fit are the caller's defect, and a RangeError.
  */
 export function encodeLibvirtHead(choice: LibvirtHeadChoice): Uint8Array {
   const xml = encodeText(choice.xml);

@@ -46,7 +46,8 @@ export function parseVhdFooter(bytes: Uint8Array, base: number): VhdFooter {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   checksum(bytes.subarray(0, VHD.footerBytes), 64, base, 'footer', '1');
   const version = view.getUint32(12);
-  if (version >>> 16 !== VHD.major) throw fault('UNSUPPORTED_VERSION', `VHD of version ${version >>> 16}`, base, 'version', '1');
+  if (version >>> 16 !== VHD.major)
+    throw fault('UNSUPPORTED_VERSION', `VHD of version ${version >>> 16}`, base, 'version', '1');
   const diskBytes = number64(view, 48, base, 'current_size', '1');
   const type = view.getUint32(60);
   if (type === DISK_TYPE.fixed) return { kind: 'fixed', diskBytes, headerAt: 0 };
@@ -112,7 +113,8 @@ async function openDynamic(input: RandomAccess, { diskBytes, headerAt }: VhdFoot
     throw fault('FIELD_VALUE', `Blocks of ${blockBytes} bytes`, headerAt, 'block_size', '2');
   }
   if (blocks > VHD_LIMITS.blocks || blockBytes > VHD_LIMITS.blockBytes) {
-    const what = `${blocks} blocks of ${blockBytes} bytes, the limits are ${VHD_LIMITS.blocks} and ${VHD_LIMITS.blockBytes}`;
+    const limits = `${VHD_LIMITS.blocks} and ${VHD_LIMITS.blockBytes}`;
+    const what = `${blocks} blocks of ${blockBytes} bytes, the limits are ${limits}`;
     throw fault('LIMIT_EXCEEDED', what, headerAt, 'max_table_entries', '2');
   }
   if (blocks * blockBytes < diskBytes) {

@@ -19,8 +19,8 @@ export interface IdentifyOptions {
   /** Take it for raw memory, which nothing in it can tell. */
   readonly as?: 'raw';
   /**
-   * Makes a source readable at any place, for containers that cannot be read in order and come through a pipe: `spool`. Without it
-   * they are refused.
+   * Makes a source readable at any place, for containers that cannot be read in order and come through a pipe:
+   * `spool`. Without it they are refused.
    */
   readonly spool?: (source: ByteSource) => Promise<ByteSource>;
 }
@@ -29,23 +29,26 @@ export interface Identified {
   /** The outermost layer that is an image. */
   readonly format: FormatName;
   /**
-   * All layers, outermost first: compressions and containers (`zstd`, `gzip`, `xz`, `bzip2`, `lz4`, `vhd`), then the format and what it
-   * holds, as `zstd`, `xl`, `libxl`, `xen-libxc`. Layers that start beyond the first MiB are not named.
+   * All layers, outermost first: compressions and containers (`zstd`, `gzip`, `xz`, `bzip2`, `lz4`, `vhd`), then the
+   * format and what it holds, as `zstd`, `xl`, `libxl`, `xen-libxc`. Layers that start beyond the first MiB are not
+   * named.
    */
   readonly nesting: readonly string[];
   /**
-   * The image without what is wrapped around it, from its first byte on; not yet read, although it may come from a pipe. It is a
-   * `container` where bytes may follow the image: inside a virtual disk.
+   * The image without what is wrapped around it, from its first byte on; not yet read, although it may come from a
+   * pipe. It is a `container` where bytes may follow the image: inside a virtual disk.
    */
   readonly image: ByteSource;
 }
 
 /**
- * Identifies an image by its content, in one pass: nothing is read twice, and the result's `image` goes on where this stopped.
+ * Identifies an image by its content, in one pass: nothing is read twice, and the result's `image` goes on where this
+ * stopped.
  *
  * @param source belongs to the result: closing its `image` closes it. When this throws, it is closed.
  * @throws NOT_AN_IMAGE with `data.tried`, and `data.looksLike` where that can be told; TRUNCATED for an empty input;
- * UNSUPPORTED_VERSION, UNSUPPORTED_CODEC, UNSUPPORTED_FEATURE, LIMIT_EXCEEDED; for a damaged wrapping what unpacking it throws.
+ * UNSUPPORTED_VERSION, UNSUPPORTED_CODEC, UNSUPPORTED_FEATURE, LIMIT_EXCEEDED; for a damaged wrapping what unpacking
+ * it throws.
  */
 export async function identifyImage(source: ByteSource, options: IdentifyOptions = {}): Promise<Identified> {
   if (options.as === 'raw') return { format: 'raw', nesting: ['raw'], image: source };
@@ -90,7 +93,7 @@ class Wrapped {
       } else if (magic?.layer === 'vhd') {
         await this.#openVhd(await this.#random(spool));
       } else {
-        return await this.#format(peek, head);
+        return this.#format(peek, head);
       }
     }
   }
@@ -105,7 +108,10 @@ class Wrapped {
   }
 
   #unknown(head: Uint8Array): TransmigrateError {
-    const data = { tried: FORMATS.filter((name) => name !== 'raw'), ...(this.#nesting.length > 0 && { inside: [...this.#nesting] }) };
+    const data = {
+      tried: FORMATS.filter((name) => name !== 'raw'),
+      ...(this.#nesting.length > 0 && { inside: [...this.#nesting] }),
+    };
     const where = { offset: 0, path: this.#source.name };
     const first = head.subarray(0, MAGIC_BYTES);
     let error = new TransmigrateError('NOT_AN_IMAGE', 'No known image starts like this', { ...where, data });
@@ -114,17 +120,21 @@ class Wrapped {
       // An image of ours that a text mode damaged is told so.
       checkMagic(first.subarray(0, 12), head.byteLength < MAGIC_BYTES);
     } catch (cause) {
-      if (cause instanceof TransmigrateError && /_DAMAGE$/.test(cause.code)) return cause.with({ data });
+      if (cause instanceof TransmigrateError && cause.code.endsWith('_DAMAGE')) return cause.with({ data });
     }
     return withLookalike(error, first);
   }
 
   #wrap(name: string): void {
     if (this.#nesting.push(name) > WRAPPINGS_MOST) {
-      throw new TransmigrateError('LIMIT_EXCEEDED', `More than ${WRAPPINGS_MOST} wrappings: ${this.#nesting.join(', ')}`, {
-        offset: 0,
-        path: this.#source.name,
-      });
+      throw new TransmigrateError(
+        'LIMIT_EXCEEDED',
+        `More than ${WRAPPINGS_MOST} wrappings: ${this.#nesting.join(', ')}`,
+        {
+          offset: 0,
+          path: this.#source.name,
+        },
+      );
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * Which layers lie in an image, from its first bytes: what is in an xl file, in a libxl stream, in a suspend image. Only as much is
- * read of each as says where the next one starts; whether a layer is sound is for its reader to say.
+ * Which layers lie in an image, from its first bytes: what is in an xl file, in a libxl stream, in a suspend image.
+ * Only as much is read of each as says where the next one starts; whether a layer is sound is for its reader to say.
  */
 import { ELF, parseElfHeader, parseSections, SECTION_TYPE, type ElfHeader } from '../../foreign/elf/elf-file.ts';
 import { FieldReader } from '../../foreign/elf/fields.ts';
@@ -122,7 +122,10 @@ async function libxcName(peek: Peek, at: number): Promise<string> {
   });
 }
 
-/** The compression, where there is one, and what stands where the stream starts: of a compressed one it is not looked into. */
+/**
+ * The compression, where there is one, and what stands where the stream starts: of a compressed one it is not looked
+ * into.
+ */
 async function insideLibvirt(peek: Peek, at: number): Promise<string[]> {
   const view = await viewAt(peek, at, LIBVIRT.headerBytes);
   if (view === undefined) return [];

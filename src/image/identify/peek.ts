@@ -4,8 +4,8 @@ import type { ByteSource } from '../../io/source.ts';
 export const PEEK_BYTES = 1024 * 1024;
 
 /**
- * The start of a source, looked at before anything is done with it. Nothing is lost: {@link source} gives all bytes from the
- * first on, and no byte of the input is read twice.
+ * The start of a source, looked at before anything is done with it. Nothing is lost: {@link source} gives all bytes
+ * from the first on, and no byte of the input is read twice.
  */
 export class Peek {
   readonly #input: ByteSource;
@@ -23,9 +23,9 @@ export class Peek {
   /** The first `length` bytes, at most {@link PEEK_BYTES}, or fewer when the input has not so many. May be more. */
   async head(length: number): Promise<Uint8Array> {
     while (this.#used < Math.min(length, PEEK_BYTES) && !this.#over) {
-      const { value, done } = await this.#pieces.next();
-      if (done === true) this.#over = true;
-      else this.#add(value);
+      const step = await this.#pieces.next();
+      if (step.done === true) this.#over = true;
+      else this.#add(step.value);
     }
     return this.#buffer.subarray(0, this.#used);
   }
@@ -53,9 +53,9 @@ export class Peek {
       if (this.#used > 0) yield this.#buffer.subarray(0, this.#used);
       this.#buffer = new Uint8Array(0);
       while (!this.#over) {
-        const { value, done } = await this.#pieces.next();
-        if (done === true) return;
-        yield value;
+        const step = await this.#pieces.next();
+        if (step.done === true) return;
+        yield step.value;
       }
     } finally {
       await this.#pieces.return?.();

@@ -1,6 +1,7 @@
 /**
- * .bz2 files in one pass. There is no standard; this is written from the format as bzip2's manual and Wikipedia's article
- * describe it: blocks of at most 900,000 bytes, run lengths, Burrows and Wheeler's transform, move to front, Huffman.
+ * .bz2 files in one pass. There is no standard; this is written from the format as bzip2's manual and Wikipedia's
+ * article describe it: blocks of at most 900,000 bytes, run lengths, Burrows and Wheeler's transform, move to front,
+ * Huffman.
  */
 import { unpackError } from './fault.ts';
 import type { PieceReader } from './piece-reader.ts';
@@ -47,7 +48,12 @@ export async function* unpackBzip2(reader: PieceReader, name: string): AsyncGene
         // Beyond the end there are zeros: what they broke is only an end that came too early.
         const cut = bits.usedBytes > ready;
         const what = cut ? 'The bzip2 data end too early' : `The bzip2 data can't be unpacked: ${error.message}`;
-        throw unpackError(cut ? 'TRUNCATED' : 'CODEC_DATA', what, reader.offset + Math.min(bits.usedBytes, ready), name);
+        throw unpackError(
+          cut ? 'TRUNCATED' : 'CODEC_DATA',
+          what,
+          reader.offset + Math.min(bits.usedBytes, ready),
+          name,
+        );
       }
       if (!more) break;
       yield* block.output();
@@ -135,7 +141,8 @@ class Block {
       if (crc !== combined) throw new Bzip2Fault('the CRC of the stream is wrong');
       return false;
     }
-    if (high !== BLOCK_START[0] || low !== BLOCK_START[1]) throw new Bzip2Fault('there is no block where one should be');
+    if (high !== BLOCK_START[0] || low !== BLOCK_START[1])
+      throw new Bzip2Fault('there is no block where one should be');
     this.expectedCrc = crc;
     if (bits.read(1) === 1) throw new Bzip2Fault('a block is of the randomised kind, which bzip2 no longer writes');
     const origin = bits.read(24);
@@ -302,7 +309,8 @@ class Huffman {
     this.#longest = Math.max(...lengths);
     let at = 0;
     for (let length = this.#shortest; length <= this.#longest; length++) {
-      for (let symbol = 0; symbol < lengths.length; symbol++) if (lengths[symbol] === length) this.#symbols[at++] = symbol;
+      for (let symbol = 0; symbol < lengths.length; symbol++)
+        if (lengths[symbol] === length) this.#symbols[at++] = symbol;
     }
     this.#total = at;
     let [code, sum] = [0, 0];

@@ -40,7 +40,8 @@ class Lz4File {
   async *frame(): AsyncGenerator<Uint8Array> {
     const magic = await this.#u32();
     if ((magic & 0xffff_fff0) >>> 0 === SKIPPABLE) return this.#skip(await this.#u32());
-    if (magic === LEGACY) throw this.#fault('UNSUPPORTED_CODEC', 'a frame is of the legacy kind', 'Unpack it first, with `lz4 -dc`.');
+    if (magic === LEGACY)
+      throw this.#fault('UNSUPPORTED_CODEC', 'a frame is of the legacy kind', 'Unpack it first, with `lz4 -dc`.');
     if (magic !== MAGIC) throw this.#fault('CODEC_DATA', 'where a frame should start there is none');
     const about = await this.#descriptor();
     if (this.#window.byteLength < HISTORY + about.blockBytes) this.#window = new Uint8Array(HISTORY + about.blockBytes);
@@ -122,7 +123,8 @@ class Lz4File {
 
   async #need(length: number): Promise<Uint8Array> {
     const ready = await this.#reader.ensure(length);
-    if (ready < length) throw unpackError('TRUNCATED', 'The lz4 data end too early', this.#reader.offset + ready, this.#name);
+    if (ready < length)
+      throw unpackError('TRUNCATED', 'The lz4 data end too early', this.#reader.offset + ready, this.#name);
     return this.#reader.ready;
   }
 

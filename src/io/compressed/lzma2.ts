@@ -1,6 +1,6 @@
 /**
- * LZMA2, the one compression inside .xz files: written from the description of the LZMA format in the LZMA SDK (public domain,
- * lzma-specification.txt) and "The .xz File Format" 1.2.1, section 5.3.1.
+ * LZMA2, the one compression inside .xz files: written from the description of the LZMA format in the LZMA SDK
+ * (public domain, lzma-specification.txt) and "The .xz File Format" 1.2.1, section 5.3.1.
  */
 
 /** Bits of the model (LZMA specification, "Probability model"). */

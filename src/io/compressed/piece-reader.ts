@@ -24,9 +24,9 @@ export class PieceReader {
   /** Waits until `length` bytes are ready, or the input is at its end. @returns how many are ready */
   async ensure(length: number): Promise<number> {
     while (this.#end - this.#start < length && !this.#over) {
-      const { value, done } = await this.#pieces.next();
-      if (done === true) this.#over = true;
-      else this.#add(value);
+      const step = await this.#pieces.next();
+      if (step.done === true) this.#over = true;
+      else this.#add(step.value);
     }
     return this.#end - this.#start;
   }

@@ -1,12 +1,11 @@
 /**
- * The adapter between unpacking and Node: the one file of this folder that imports from `node:`. In a browser it is the one to
- * replace, by another with the same exports.
+ * The adapter between unpacking and Node: the one file of this folder that imports from `node:`. In a browser it is
+ * the one to replace, by another with the same exports.
  */
 import { createHash } from 'node:crypto';
 import type { Transform } from 'node:stream';
 import { constants, crc32 as zlibCrc32, createGunzip, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import type { ByteSink } from '../../bytes/endpoints.ts';
-import { TransmigrateError } from '../../errors.ts';
 import { unpackError } from './fault.ts';
 import { UNPACK_LIMITS } from './limits.ts';
 
@@ -24,8 +23,8 @@ export function startSha256(): { update(bytes: Uint8Array): void; digest(): Uint
 const OUTPUT_PIECE = 1024 * 1024;
 
 /**
- * Unpacks gzip, all members of the input, or one frame of zstd, which the caller has checked to end where the pieces do. A piece is valid
- * until the next is asked for.
+ * Unpacks gzip, all members of the input, or one frame of zstd, which the caller has checked to end where the pieces
+ * do. A piece is valid until the next is asked for.
  */
 export async function* unpackWithZlib(
   kind: 'gzip' | 'zstd',
@@ -55,14 +54,14 @@ export async function* unpackWithZlib(
   try {
     for await (const piece of transform) yield piece as Uint8Array;
     await feeding;
-    if (failure !== undefined) throw failure;
   } catch (error) {
-    if (failure instanceof TransmigrateError) throw failure;
-    throw explained(failure ?? error, kind, consumed, name);
+    failure ??= error;
   } finally {
     transform.destroy();
     await feeding;
   }
+  // Outside of the try: whoever leaves in the middle hears of no failure.
+  if (failure !== undefined) throw explained(failure, kind, consumed, name);
 }
 
 /** Resolves when the transform has used the piece, or is destroyed. */
@@ -79,15 +78,22 @@ function written(transform: Transform, piece: Uint8Array): Promise<void> {
 }
 
 /** zlib's codes are stable and say more than its messages. */
-function explained(error: unknown, kind: string, offset: number, name: string): unknown {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
-  if (code === undefined || !/^Z_|^ZSTD_/.test(code)) return error;
+function explained(error: unknown, kind: string, offset: number, name: string): Error {
+  if (!(error instanceof Error)) return new Error(String(error));
+  const code = 'code' in error ? String(error.code) : '';
+  if (!/^Z_|^ZSTD_/.test(code)) return error;
   if (code === 'Z_BUF_ERROR') return unpackError('TRUNCATED', `The ${kind} data end too early`, offset, name);
-  return unpackError('CODEC_DATA', `The ${kind} data can't be unpacked: the decoder refuses them (${code})`, offset, name);
+  return unpackError(
+    'CODEC_DATA',
+    `The ${kind} data can't be unpacked: the decoder refuses them (${code})`,
+    offset,
+    name,
+  );
 }
 
 /**
- * A sink that compresses as one zstd frame with a checksum, and hands it on; {@link end} must be called, and ends the frame.
+ * A sink that compresses as one zstd frame with a checksum, and hands it on; {@link end} must be called, and ends the
+ * frame.
  * @param level one that zstd has.
  */
 export class ZstdSink implements ByteSink {

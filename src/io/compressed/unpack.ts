@@ -18,10 +18,12 @@ export interface UnpackOptions {
 }
 
 /**
- * The content of a compressed source, all its frames, members or streams one after the other. In order only: spool it where
- * random access is needed. Its memory is bounded by the limits of {@link UNPACK_LIMITS}, whatever the input claims.
+ * The content of a compressed source, all its frames, members or streams one after the other. In order only: spool it
+ * where random access is needed. Its memory is bounded by the limits of {@link UNPACK_LIMITS}, whatever the input
+ * claims.
  *
- * Reading it throws TRUNCATED, CODEC_DATA, UNSUPPORTED_CODEC and LIMIT_EXCEEDED, each with the offset in the compressed bytes.
+ * Reading it throws TRUNCATED, CODEC_DATA, UNSUPPORTED_CODEC and LIMIT_EXCEEDED, each with the offset in the
+ * compressed bytes.
  * @param source belongs to the result, whose `close` closes it.
  */
 export function unpackedSource(source: ByteSource, compression: Compression, options: UnpackOptions = {}): ByteSource {

@@ -1,4 +1,7 @@
-/** xxHash of 32 bits, seed 0, fed piece by piece: from its specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md). */
+/**
+ * xxHash of 32 bits, seed 0, fed piece by piece: from its specification (github.com/Cyan4973/xxHash,
+ * doc/xxhash_spec.md).
+ */
 const P1 = 0x9e3779b1;
 const P2 = 0x85ebca77;
 const P3 = 0xc2b2ae3d;

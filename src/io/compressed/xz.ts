@@ -126,7 +126,8 @@ class XzFile {
       if (length !== 1) throw this.#fault('CODEC_DATA', 'LZMA2 has properties of another length');
       dictionaryBytes = this.#dictionary(fields.byte());
     }
-    if (fields.rest().some((byte) => byte !== 0)) throw this.#fault('CODEC_DATA', 'the padding of a header is not zero');
+    if (fields.rest().some((byte) => byte !== 0))
+      throw this.#fault('CODEC_DATA', 'the padding of a header is not zero');
     return { headBytes, packed, unpacked, dictionaryBytes };
   }
 
@@ -158,9 +159,7 @@ class XzFile {
     const properties = hasProperties ? head[5] : undefined;
     const input = (await this.#need(headBytes + packedBytes)).subarray(headBytes, headBytes + packedBytes);
     try {
-      const bytes = packed
-        ? decoder.packed(control, properties, input, unpackedBytes)
-        : decoder.stored(control, input);
+      const bytes = packed ? decoder.packed(control, properties, input, unpackedBytes) : decoder.stored(control, input);
       this.#reader.skip(headBytes + packedBytes);
       return bytes;
     } catch (error) {
@@ -172,7 +171,8 @@ class XzFile {
   async #compare(check: Check): Promise<void> {
     const bytes = await this.#need(check.bytes);
     const found = check.digest();
-    if (found.some((byte, i) => byte !== bytes[i])) throw this.#fault('CODEC_DATA', `the ${check.name} of a block is wrong`);
+    if (found.some((byte, i) => byte !== bytes[i]))
+      throw this.#fault('CODEC_DATA', `the ${check.name} of a block is wrong`);
     this.#reader.skip(check.bytes);
   }
 
@@ -198,7 +198,8 @@ class XzFile {
     };
     await byte();
     const count = await vli();
-    if (count !== sums.count) throw this.#fault('CODEC_DATA', `the index lists ${count} blocks, and there are ${sums.count}`);
+    if (count !== sums.count)
+      throw this.#fault('CODEC_DATA', `the index lists ${count} blocks, and there are ${sums.count}`);
     for (let i = 0; i < count; i++) found.add(await vli(), await vli());
     if (!found.equals(sums)) throw this.#fault('CODEC_DATA', 'the index does not list the blocks that there are');
     while (((this.#reader.offset - start) & 3) !== 0) {

@@ -71,7 +71,13 @@ function frameHead(reader: PieceReader, name: string): number {
     const power = 2 ** (10 + (windowByte >> 3));
     const window = power + (power / 8) * (windowByte & 7);
     if (window > most) {
-      throw unpackError('LIMIT_EXCEEDED', `The zstd data want a window of ${window} bytes, the limit is ${most}`, reader.offset, name, next);
+      throw unpackError(
+        'LIMIT_EXCEEDED',
+        `The zstd data want a window of ${window} bytes, the limit is ${most}`,
+        reader.offset,
+        name,
+        next,
+      );
     }
     at++;
   }
@@ -84,7 +90,13 @@ function frameHead(reader: PieceReader, name: string): number {
     for (let i = sizeBytes - 1; i >= 0; i--) content = content * 256 + (bytes[at + i] ?? 0);
     // Then the window is the content.
     if (content > most) {
-      throw unpackError('LIMIT_EXCEEDED', `The zstd data want a window of ${content} bytes, the limit is ${most}`, reader.offset, name, next);
+      throw unpackError(
+        'LIMIT_EXCEEDED',
+        `The zstd data want a window of ${content} bytes, the limit is ${most}`,
+        reader.offset,
+        name,
+        next,
+      );
     }
   }
   return at + sizeBytes;

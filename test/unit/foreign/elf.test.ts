@@ -130,7 +130,10 @@ for (const [name, expected] of Object.entries(XEN_CORES)) {
     });
     for (let at = 0; at < pages.length; at += 300 * 4096) await writer.pages(pages.subarray(at, at + 300 * 4096));
     for (let at = 0; at < pfns.length; at += 500) {
-      await writer.table(pfns.subarray(at, at + 500), core.tableKind === 'p2m' ? frames.subarray(at, at + 500) : undefined);
+      await writer.table(
+        pfns.subarray(at, at + 500),
+        core.tableKind === 'p2m' ? frames.subarray(at, at + 500) : undefined,
+      );
     }
     await writer.end();
     assert.equal(sha256(sink.bytes()), sha256(bytes));
@@ -158,7 +161,10 @@ test("QEMU's core: registers and memory, and its notes the same when they are wr
   assert.deepEqual([registers.registers['eip'], registers.registers['esp']], [0x100179n, 0x10193cn]);
   assert.deepEqual(encodeCpuStatus(registers), status.content.slice());
   const cpu = parseQemuCpu(qemu)!;
-  assert.deepEqual([cpu.registers.rip, cpu.registers.rsi, cpu.registers.rflags], [0x100179n, 0x1002b5n, 0x202n]);
+  assert.deepEqual(
+    [cpu.registers['rip'], cpu.registers['rsi'], cpu.registers['rflags']],
+    [0x100179n, 0x1002b5n, 0x202n],
+  );
   assert.deepEqual(cpu.segments.cs, { selector: 8, limit: 0xffff_ffff, flags: 0xcf9a00, base: 0n });
   assert.deepEqual([cpu.segments.gdt.base, cpu.segments.idt.limit], [0x100273n, 0x107]);
   assert.deepEqual(cpu.control, [0x11n, 0n, 0n, 0n, 0n]);
@@ -200,7 +206,7 @@ const RANGES = [
 
 for (const wordBytes of [4, 8] as const) {
   for (const littleEndian of [true, false]) {
-    test(`a core of ${wordBytes * 8} bits, ${littleEndian ? 'little' : 'big'}-endian, comes back as it was`, async () => {
+    test(`a core of ${wordBytes * 8} bits, ${littleEndian ? 'little' : 'big'}-endian`, async () => {
       for (const align of [1, 4096]) {
         const { file, bytes } = await ownCore({ wordBytes, littleEndian }, RANGES, align);
         const core = await ProgramCore.open(access(bytes));
@@ -219,7 +225,12 @@ for (const wordBytes of [4, 8] as const) {
 }
 
 test('more program headers than the field for their number can say', async () => {
-  const ranges = Array.from({ length: 66_000 }, (_, i) => ({ physical: i * 8192, virtual: 0n, fileBytes: 16, memoryBytes: 16 }));
+  const ranges = Array.from({ length: 66_000 }, (_, i) => ({
+    physical: i * 8192,
+    virtual: 0n,
+    fileBytes: 16,
+    memoryBytes: 16,
+  }));
   const { file, bytes } = await ownCore({ wordBytes: 8, littleEndian: true }, ranges, 1);
   assert.deepEqual([file.header.segmentCount, file.sections[0].info], [0xffff, 66_001]);
   const core = await ProgramCore.open(access(bytes));
@@ -239,12 +250,15 @@ test('a place that two ranges have counts as the first', async () => {
   const core = await ProgramCore.open(access((await ownCore({ wordBytes: 8, littleEndian: true }, ranges, 1)).bytes));
   const memory = new Uint8Array(120);
   assert.equal(await core.readPhysical(0, memory), 110);
-  assert.deepEqual(memory.subarray(0, 100), Uint8Array.from({ length: 100 }, (_, i) => i));
+  assert.deepEqual(
+    memory.subarray(0, 100),
+    Uint8Array.from({ length: 100 }, (_, i) => i),
+  );
   assert.equal(memory[105], (Math.floor(90 / 4096) + 15) & 0xff);
 });
 
 function codeOf(error: unknown): string {
-  assert.ok(error instanceof TransmigrateError, `not typed: ${error instanceof Error ? error.stack : String(error)}`);
+  assert.ok(error instanceof TransmigrateError, error instanceof Error ? error.stack : String(error));
   assert.ok(error.code !== 'INTERNAL' && error.offset !== undefined, `${error.code} ${error.message}`);
   assert.match(error.section ?? '', /^foreign\/elf \d/);
   return error.code;
@@ -252,7 +266,12 @@ function codeOf(error: unknown): string {
 
 test('lies in the header and the tables are named', async () => {
   const xen = fixture(PV);
-  const lie = async (at: number, values: readonly number[], open: (input: RandomAccess) => Promise<unknown>, of = xen) => {
+  const lie = async (
+    at: number,
+    values: readonly number[],
+    open: (input: RandomAccess) => Promise<unknown>,
+    of = xen,
+  ) => {
     const bytes = of.slice();
     bytes.set(values, at);
     return open(access(bytes)).then(() => 'fine', codeOf);
@@ -262,7 +281,11 @@ test('lies in the header and the tables are named', async () => {
   assert.equal(await lie(4, [3], xenCore), 'FIELD_VALUE', 'class');
   assert.equal(await lie(5, [0], xenCore), 'FIELD_VALUE', 'byte order');
   assert.equal(await lie(6, [2], xenCore), 'UNSUPPORTED_VERSION');
-  assert.equal(await lie(0x28, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], xenCore), 'FIELD_VALUE', 'place of sections');
+  assert.equal(
+    await lie(0x28, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], xenCore),
+    'FIELD_VALUE',
+    'place of sections',
+  );
   assert.equal(await lie(0x28, [0, 0, 0, 0, 1], xenCore), 'TRUNCATED', 'place of sections');
   assert.equal(await lie(0x3a, [63], xenCore), 'FIELD_VALUE', 'size of a section header');
   // Section 5, the pages, and 6, the table: place and size.
@@ -290,10 +313,15 @@ test('lies in the header and the tables are named', async () => {
 });
 
 test('a cut anywhere is TRUNCATED, in order and at any place', async () => {
-  const { bytes } = await ownCore({ wordBytes: 8, littleEndian: true }, [{ ...RANGES[1], fileBytes: 300, memoryBytes: 300 }], 1);
+  const { bytes } = await ownCore(
+    { wordBytes: 8, littleEndian: true },
+    [{ ...RANGES[1], fileBytes: 300, memoryBytes: 300 }],
+    1,
+  );
   for (let end = 0; end < bytes.length; end++) {
     const drain = async (): Promise<void> => {
-      for await (const part of elfSequence(pieces(bytes.subarray(0, end), 'cut', 64))) assert.notEqual(part.what, 'end');
+      for await (const part of elfSequence(pieces(bytes.subarray(0, end), 'cut', 64)))
+        assert.notEqual(part.what, 'end');
     };
     assert.equal(await drain().then(() => 'fine', codeOf), 'TRUNCATED', `cut at ${end}`);
     const core = await ProgramCore.open(access(bytes.subarray(0, end))).catch(codeOf);
@@ -320,20 +348,29 @@ test('what no table names is told, not lost silently', async () => {
   assert.equal(gaps.length, 1);
 });
 
-test('random damage in header, tables and notes gives typed errors, and no memory that the input only claims', async () => {
+test('random damage gives typed errors, and no memory that the input only claims', async () => {
   const seed = process.env['ELF_SEED'] ?? String(Math.floor(Math.random() * 1e9));
   const replay = `ELF_SEED=${seed} node_modules/.bin/node --test test/unit/foreign/elf.test.ts`;
   const rng = random(seed);
-  const subjects = [fixture(PV), fixture(QEMU), (await ownCore({ wordBytes: 4, littleEndian: false }, RANGES, 1)).bytes];
+  const subjects = [
+    fixture(PV),
+    fixture(QEMU),
+    (await ownCore({ wordBytes: 4, littleEndian: false }, RANGES, 1)).bytes,
+  ];
   try {
     for (let run = 0; run < 400; run++) {
       const subject = rng.pick(subjects);
       const bytes = subject.slice();
       const places = subject === subjects[0] ? 2000 : 984;
-      for (let n = 1 + rng.below(4); n > 0; n--) bytes[rng.below(places)] = rng.pick([0, 1, 0x7f, 0xff, rng.below(256)]);
+      for (let n = 1 + rng.below(4); n > 0; n--)
+        bytes[rng.below(places)] = rng.pick([0, 1, 0x7f, 0xff, rng.below(256)]);
       const before = process.memoryUsage().arrayBuffers;
-      await XenCore.open(access(bytes)).then((core) => core.summarizeTable()).catch(codeOf);
-      await ProgramCore.open(access(bytes)).then((core) => core.readPhysical(0, new Uint8Array(65_536))).catch(codeOf);
+      await XenCore.open(access(bytes))
+        .then((core) => core.summarizeTable())
+        .catch(codeOf);
+      await ProgramCore.open(access(bytes))
+        .then((core) => core.readPhysical(0, new Uint8Array(65_536)))
+        .catch(codeOf);
       await readElfFile(access(bytes)).catch(codeOf);
       await drained(bytes.subarray(0, 8192), String(run)).catch(codeOf);
       assert.ok(process.memoryUsage().arrayBuffers - before < 256 * 1024 * 1024);

@@ -65,7 +65,8 @@ test('what is no VHD, cannot be read, or lies', async () => {
   assert.equal(await of(good.with(70, 1)), 'HEADER_CHECKSUM');
   assert.equal(await of(good.with(512 + 30, 1)), 'HEADER_CHECKSUM');
   assert.equal(await of(good.with(512, 1)), 'FIELD_VALUE');
-  for (const end of [511, 600, 1535, 1537]) assert.ok(['TRUNCATED', 'NOT_AN_IMAGE'].includes(await of(good.subarray(0, end))), `${end}`);
+  for (const end of [511, 600, 1535, 1537])
+    assert.ok(['TRUNCATED', 'NOT_AN_IMAGE'].includes(await of(good.subarray(0, end))), `${end}`);
   assert.equal(await of(fixedVhd(bytes).subarray(100)), 'TRUNCATED');
   const lie = async (at: number, value: number): Promise<string> => {
     const changed = good.slice();
@@ -98,7 +99,9 @@ test('random damage gives typed errors', async () => {
     for (let run = 0; run < 300; run++) {
       const changed = good.slice();
       for (let n = 1 + rng.below(3); n > 0; n--) changed[rng.below(2200)] = rng.below(256);
-      await open(changed).then((view) => view.readAt(0, new Uint8Array(200_192))).catch(codeOf);
+      await open(changed)
+        .then((view) => view.readAt(0, new Uint8Array(200_192)))
+        .catch(codeOf);
     }
   } catch (error) {
     const replay = `VHD_SEED=${seed} node_modules/.bin/node --test test/unit/foreign/vhd.test.ts`;

@@ -28,12 +28,21 @@ function u32(little: boolean, ...values: readonly number[]): Uint8Array {
 const noise = (length: number): Uint8Array => random('body').scramble(new Uint8Array(length));
 
 // Made from the facts of the formats, as short as identification allows.
-const libxc = (version: number): Uint8Array => join8(latin1(`${'\xff'.repeat(8)}XENF`), u32(false, version, 0), noise(5000));
+const libxc = (version: number): Uint8Array =>
+  join8(latin1(`${'\xff'.repeat(8)}XENF`), u32(false, version, 0), noise(5000));
 const libxl = (inner: Uint8Array): Uint8Array => join8(latin1('LibxlFmt'), u32(false, 2, 0), u32(true, 1, 0), inner);
 const xl = (flags: number, inner: Uint8Array, config = 760): Uint8Array =>
-  join8(latin1('Xen saved domain, xl format\n \0 \r'), u32(true, 0x01020304, flags, 0, config), new Uint8Array(config), inner);
+  join8(
+    latin1('Xen saved domain, xl format\n \0 \r'),
+    u32(true, 0x01020304, flags, 0, config),
+    new Uint8Array(config),
+    inner,
+  );
 const xenopsd = (...records: readonly (readonly [type: number, body: Uint8Array])[]): Uint8Array =>
-  join8(latin1('XenSavedDomv2-\n'), ...records.flatMap(([type, body]) => [u32(true, type, 0, type === 0xf0 ? 0 : body.length, 0), body]));
+  join8(
+    latin1('XenSavedDomv2-\n'),
+    ...records.flatMap(([type, body]) => [u32(true, type, 0, type === 0xf0 ? 0 : body.length, 0), body]),
+  );
 const tmig = join8(
   encodePreamble({
     kind: 'save',
@@ -95,7 +104,12 @@ async function digest(source: ByteSource): Promise<string> {
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-async function check(source: ByteSource, nesting: string, content?: string, options?: IdentifyOptions): Promise<Identified> {
+async function check(
+  source: ByteSource,
+  nesting: string,
+  content?: string,
+  options?: IdentifyOptions,
+): Promise<Identified> {
   const found = await identifyImage(source, options);
   assert.equal(found.nesting.join(' '), nesting);
   assert.ok(found.nesting.includes(found.format));
@@ -107,7 +121,8 @@ async function check(source: ByteSource, nesting: string, content?: string, opti
 for (const [name, [bytes, nesting]] of Object.entries(SUBJECTS)) {
   test(`${name} is ${nesting}, and nothing of it is lost`, async () => {
     const content = sha256(bytes);
-    for (const most of [1, 60_000]) await check(pipe(bytes.subarray(0, most === 1 ? 100_000 : bytes.length), name, most), nesting);
+    for (const most of [1, 60_000])
+      await check(pipe(bytes.subarray(0, most === 1 ? 100_000 : bytes.length), name, most), nesting);
     await check(pipe(bytes, name), nesting, content);
     const found = await check(memorySource(bytes), nesting, content);
     assert.equal(found.format, nesting.split(' ')[0]);
@@ -148,7 +163,9 @@ test('an image in a virtual disk, as XCP-ng exports it', async () => {
   assert.deepEqual([fixed.image.container, fixed.image.size, fixed.format], [true, padded.length, 'xenopsd']);
   await check(memorySource(dynamicVhd(padded, 65_536)), nesting, sha256(padded));
   await check(pipe(dynamicVhd(padded, 65_536), 'vhd'), nesting, sha256(padded), { spool });
-  await check(pipe(new Uint8Array(gzipSync(dynamicVhd(padded, 65_536))), 'vhd'), `gzip ${nesting}`, sha256(padded), { spool });
+  await check(pipe(new Uint8Array(gzipSync(dynamicVhd(padded, 65_536))), 'vhd'), `gzip ${nesting}`, sha256(padded), {
+    spool,
+  });
   await assert.rejects(identifyImage(pipe(dynamicVhd(padded, 65_536), 'vhd')), { code: 'UNSUPPORTED_FEATURE' });
   // In order the disk of a fixed one comes first, and its footer is what follows the image.
   await check(pipe(fixedVhd(padded), 'vhd'), 'xenopsd xen-libxc-v2');
@@ -168,7 +185,11 @@ test('what is no image is told so, with what was tried and what it looks like', 
     [new Uint8Array(4096), 'NOT_AN_IMAGE', 'zeros'],
     [program, 'NOT_AN_IMAGE', 'an ELF file, such as a program or a core dump'],
     [latin1('QFI\xfb\0\0\0\x03'), 'NOT_AN_IMAGE', 'a qcow2 disk image, which holds no memory'],
-    [latin1('XenSavedDomain\n\0\0\0'), 'NOT_AN_IMAGE', 'a domain saved by xenopsd before 2015, with a stream without a version'],
+    [
+      latin1('XenSavedDomain\n\0\0\0'),
+      'NOT_AN_IMAGE',
+      'a domain saved by xenopsd before 2015, with a stream without a version',
+    ],
     [new Uint8Array(0), 'TRUNCATED', undefined],
     [libxc(4), 'UNSUPPORTED_VERSION', undefined],
     [tmig.map((byte) => byte & 0x7f), 'SEVEN_BIT_DAMAGE', undefined],
@@ -176,7 +197,10 @@ test('what is no image is told so, with what was tried and what it looks like', 
   ] as const) {
     let closed = 0;
     const source = { ...pipe(bytes, 'none'), close: () => Promise.resolve(void closed++) };
-    const error = await identifyImage(source).then(() => assert.fail('identified'), (thrown: unknown) => thrown);
+    const error = await identifyImage(source).then(
+      () => assert.fail('identified'),
+      (thrown: unknown) => thrown,
+    );
     assert.ok(error instanceof TransmigrateError, String(error));
     assert.equal(error.code, code);
     assert.equal(error.data['looksLike'], looksLike);

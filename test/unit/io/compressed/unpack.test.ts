@@ -59,7 +59,8 @@ const SUBJECTS: readonly (readonly [kind: Compression, bytes: Uint8Array])[] = [
 
 for (const [kind, bytes] of SUBJECTS) {
   test(`${kind}: in pieces of any length, and one after the other`, async () => {
-    for (const most of [1, 7, 100_000]) assert.equal(sha256(await unpacked(bytes, kind, most)), sha256(SAMPLE), String(most));
+    for (const most of [1, 7, 100_000])
+      assert.equal(sha256(await unpacked(bytes, kind, most)), sha256(SAMPLE), String(most));
     const twice = await unpacked(new Uint8Array([...bytes, ...bytes]), kind);
     assert.equal(sha256(twice), sha256(new Uint8Array([...SAMPLE, ...SAMPLE])));
     assert.equal(await outcome(new Uint8Array(0), kind), 'TRUNCATED');
@@ -106,9 +107,12 @@ for (const [kind, bytes] of SUBJECTS) {
 
   test(`${kind}: more than is wanted does not come out`, async () => {
     const all = unpackPieces(pieces(bytes, 'limit', 999), kind, 'x', { outputBytes: 59_999 });
-    await assert.rejects(async () => {
-      for await (const piece of all) assert.ok(piece.length > 0);
-    }, { code: 'LIMIT_EXCEEDED' });
+    await assert.rejects(
+      async () => {
+        for await (const piece of all) assert.ok(piece.length > 0);
+      },
+      { code: 'LIMIT_EXCEEDED' },
+    );
   });
 }
 
@@ -134,9 +138,12 @@ test('a failing source is what the reader hears of', async () => {
       yield await Promise.resolve(bytes.subarray(0, 100));
       throw new TransmigrateError('READ_FAILED', 'the medium is gone');
     }
-    await assert.rejects(async () => {
-      for await (const piece of unpackPieces(broken(), kind, 'x')) assert.ok(piece.length > 0);
-    }, { code: 'READ_FAILED' });
+    await assert.rejects(
+      async () => {
+        for await (const piece of unpackPieces(broken(), kind, 'x')) assert.ok(piece.length > 0);
+      },
+      { code: 'READ_FAILED' },
+    );
   }
 });
 
@@ -163,7 +170,17 @@ type Program = readonly [kind: Compression, program: string, options: readonly (
 const PROGRAMS: readonly Program[] = [
   ['gzip', 'gzip', [['-1'], ['-9']]],
   ['zstd', 'zstd', [['-1'], ['-19'], ['--long=27'], ['--no-check']]],
-  ['xz', 'xz', [['-0'], ['-9e'], ['-6', '--check=none'], ['--check=crc32', '-T2', '--block-size=100000'], ['--lzma2=lc=0,lp=4,pb=4']]],
+  [
+    'xz',
+    'xz',
+    [
+      ['-0'],
+      ['-9e'],
+      ['-6', '--check=none'],
+      ['--check=crc32', '-T2', '--block-size=100000'],
+      ['--lzma2=lc=0,lp=4,pb=4'],
+    ],
+  ],
   ['bzip2', 'bzip2', [['-1'], ['-9']]],
   ['lz4', 'lz4', [['-1'], ['-9', '-BD'], ['-B4', '-BX'], ['-B7', '--no-frame-crc'], ['-B5', '-BD', '-BX']]],
 ];
@@ -180,7 +197,11 @@ for (const [kind, program, options] of PROGRAMS) {
     for (const [name, content] of CONTENT) {
       for (const option of options) {
         const packed = execFileSync(program, ['-c', ...option], { input: content, maxBuffer: 2 ** 26 });
-        assert.equal(sha256(await unpacked(new Uint8Array(packed), kind)), sha256(content), `${name} ${option.join(' ')}`);
+        assert.equal(
+          sha256(await unpacked(new Uint8Array(packed), kind)),
+          sha256(content),
+          `${name} ${option.join(' ')}`,
+        );
       }
     }
   });
@@ -190,7 +211,8 @@ test('windows and dictionaries beyond the limit, and filters, are refused by nam
   if (spawnSync('xz', ['--version']).status !== 0 || spawnSync('zstd', ['--version']).status !== 0) {
     return t.skip('SKIPPED: no xz or zstd');
   }
-  const xz = (...options: string[]): Uint8Array => new Uint8Array(execFileSync('xz', ['-c', ...options], { input: SAMPLE }));
+  const xz = (...options: string[]): Uint8Array =>
+    new Uint8Array(execFileSync('xz', ['-c', ...options], { input: SAMPLE }));
   assert.equal(await outcome(xz('--lzma2=dict=128MiB'), 'xz'), 'LIMIT_EXCEEDED');
   assert.equal(await outcome(xz('--lzma2=dict=64MiB'), 'xz'), `fine ${SAMPLE.length}`);
   assert.equal(await outcome(xz('--x86', '--lzma2'), 'xz'), 'UNSUPPORTED_CODEC');
