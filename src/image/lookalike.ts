@@ -1,42 +1,14 @@
 import type { TransmigrateError } from '../errors.ts';
+import { magicOf, type Magic } from './magic.ts';
 
-interface Lookalike {
-  /** What it looks like, with its article. */
-  readonly name: string;
-  /** Bytes at the start, as Latin-1. */
-  readonly magic: string;
-  /** The program that unpacks it to standard output. */
-  readonly unpack?: string;
-}
-
-/**
- * How files start that are taken for images, or are images of others: from file(1)'s public magic, RFC 1952 and 8878,
- * the qcow2 specification, Xen's docs/specs (libxc and libxl migration streams), and the headers that xl, xenopsd,
- * libvirt and QEMU write.
- */
-const LOOKALIKES: readonly Lookalike[] = [
-  { name: 'a gzip file', magic: '\x1f\x8b', unpack: 'gzip -dc' },
-  { name: 'a zstd file', magic: '\x28\xb5\x2f\xfd', unpack: 'zstd -dc' },
-  { name: 'an xz file', magic: '\xfd7zXZ\0', unpack: 'xz -dc' },
-  { name: 'a bzip2 file', magic: 'BZh', unpack: 'bzip2 -dc' },
-  { name: 'an lz4 file', magic: '\x04\x22\x4d\x18', unpack: 'lz4 -dc' },
-  { name: 'an lzop file', magic: '\x89LZO\0\r\n', unpack: 'lzop -dc' },
-  { name: 'a zip archive', magic: 'PK\x03\x04', unpack: 'unzip -p' },
-  { name: "a domain saved by Xen's xl", magic: 'Xen saved domain, xl format' },
-  { name: 'a domain saved by xenopsd', magic: 'XenSavedDomain' },
-  { name: 'a Xen migration stream (libxl)', magic: 'LibxenFmt' },
-  { name: 'a Xen migration stream (libxc)', magic: `${'\xff'.repeat(8)}XENF` },
-  { name: 'a domain saved by libvirt', magic: 'LibvirtQemud' },
-  { name: 'a QEMU migration stream', magic: 'QEVM' },
-  { name: 'a qcow2 disk image, which holds no memory', magic: 'QFI\xfb' },
-  { name: 'an ELF file, such as a program or a core dump', magic: '\x7fELF' },
-];
+/** What an input seems to be, with its article, and the program that unpacks it to standard output. */
+export type Lookalike = Pick<Magic, 'name' | 'unpack'>;
 
 /** What a file that is no image may be, from its first bytes; undefined when they say nothing. */
-export function lookalikeOf(head: Uint8Array): Omit<Lookalike, 'magic'> | undefined {
+export function lookalikeOf(head: Uint8Array): Lookalike | undefined {
+  const found = magicOf(head);
+  if (found !== undefined || head.byteLength === 0) return found;
   const start = String.fromCharCode(...head);
-  const found = LOOKALIKES.find(({ magic }) => start.startsWith(magic));
-  if (found !== undefined || start === '') return found;
   if (/^\0+$/.test(start)) return { name: 'zeros' };
   return /^[\t\n\r\x20-\x7e]*$/.test(start) ? { name: 'text' } : undefined;
 }

@@ -1,5 +1,4 @@
 import { CODEC, type CodecId } from '../codec/codec.ts';
-import { LIMITS } from './limits.ts';
 import { TMEM_ENTRY_BYTES } from './records/tmem.ts';
 
 /** Stored bytes that a writer puts into one batch. */

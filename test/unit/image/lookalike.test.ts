@@ -19,7 +19,7 @@ const STARTS: readonly (readonly [start: Uint8Array, name: RegExp | undefined])[
   [latin1('\x04\x22\x4d\x18\x64'), /^an lz4 file$/],
   [latin1('PK\x03\x04\x14'), /^a zip archive$/],
   [latin1('Xen saved domain, xl format\n \0 \r'), /^a domain saved by Xen's xl$/],
-  [latin1('LibxenFmt\0\0\0\x02'), /libxl/],
+  [latin1('LibxlFmt\0\0\0\x02'), /libxl/],
   [latin1(`${'\xff'.repeat(8)}XENF\0\0\0\x03`), /libxc/],
   [latin1('LibvirtQemudSave\x02'), /libvirt/],
   [latin1('QEVM\0\0\0\x03'), /QEMU/],

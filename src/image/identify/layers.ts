@@ -1,0 +1,160 @@
+/**
+ * Which layers lie in an image, from its first bytes: what is in an xl file, in a libxl stream, in a suspend image.
+ * Only as much is read of each as says where the next one starts; whether a layer is sound is for its reader to say.
+ */
+import { ELF, parseElfHeader, parseSections, SECTION_TYPE, type ElfHeader } from '../../foreign/elf/elf-file.ts';
+import { FieldReader } from '../../foreign/elf/fields.ts';
+import { XEN_NOTE_NAME } from '../../foreign/elf/xen-notes.ts';
+import { compressionName, libvirtHeadBytes, LIBVIRT } from '../../foreign/libvirt/save-image.ts';
+import { TransmigrateError } from '../../errors.ts';
+import { MAGIC_BYTES, magicOf, type MagicLayer } from '../magic.ts';
+import { PEEK_BYTES, type Peek } from './peek.ts';
+
+/** Names of formats, as `--to` and JSON have them. */
+export const FORMATS = [
+  'tmig',
+  'xen-libxc',
+  'xen-libxc-v2',
+  'libxl',
+  'xl',
+  'xenopsd',
+  'libvirt',
+  'v86',
+  'xen-core',
+  'elf-core',
+  'qemu',
+  'raw',
+] as const;
+export type FormatName = (typeof FORMATS)[number];
+
+/** xl's header: 32 bytes of magic, byte order, mandatory and optional flags, length of the optional data. */
+const XL = { headerBytes: 48, order: 0x0102_0304, streamV2: 2 } as const;
+/** libxl's header, and its record that says a libxc stream comes now. */
+const LIBXL = { headerBytes: 16, recordBytes: 8, libxcContext: 1 } as const;
+/** xenopsd's magic, and its pairs of type and length; what of them holds a stream. */
+const XENOPSD = { magicBytes: 15, recordBytes: 16, libxc: 0xf0, libxl: 0xf1, legacy: 0xf2, end: 0xffff } as const;
+/** Records that are passed over on the way to a stream. */
+const RECORDS_MOST = 16;
+
+/** Layers from these bytes on, outermost first; empty when nothing known starts there. */
+export async function layersAt(peek: Peek, at: number): Promise<string[]> {
+  // A fixed end, whatever the pieces were: the same input must always get the same answer.
+  const end = Math.min(at + MAGIC_BYTES, PEEK_BYTES);
+  if (at >= end) return [];
+  const layer = magicOf((await peek.head(end)).subarray(at, end))?.layer;
+  return layer === undefined ? [] : layersOf(peek, at, layer);
+}
+
+async function layersOf(peek: Peek, at: number, layer: MagicLayer): Promise<string[]> {
+  switch (layer) {
+    case 'xl':
+      return ['xl', ...(await insideXl(peek, at))];
+    case 'libxl':
+      return ['libxl', ...(await insideLibxl(peek, at + LIBXL.headerBytes))];
+    case 'xenopsd':
+      return ['xenopsd', ...(await insideXenopsd(peek, at + XENOPSD.magicBytes))];
+    case 'libxc':
+      return [await libxcName(peek, at)];
+    case 'libvirt':
+      return ['libvirt', ...(await insideLibvirt(peek, at))];
+    case 'elf':
+      return elfLayers(peek, at);
+    case 'tmig':
+    case 'qemu':
+    case 'v86':
+      return [layer];
+    case 'vhd':
+      return [];
+  }
+}
+
+async function viewAt(peek: Peek, at: number, length: number): Promise<DataView | undefined> {
+  if (at + length > PEEK_BYTES) return undefined;
+  const head = await peek.head(at + length);
+  return head.byteLength < at + length ? undefined : new DataView(head.buffer, head.byteOffset + at, length);
+}
+
+async function insideXl(peek: Peek, at: number): Promise<string[]> {
+  const view = await viewAt(peek, at, XL.headerBytes);
+  if (view === undefined) return [];
+  const little = view.getUint32(32, true) === XL.order;
+  const optionalBytes = view.getUint32(44, little);
+  if ((view.getUint32(36, little) & XL.streamV2) === 0) return ['xen-libxc-legacy'];
+  return layersAt(peek, at + XL.headerBytes + optionalBytes);
+}
+
+async function insideLibxl(peek: Peek, at: number): Promise<string[]> {
+  let record = at;
+  for (let i = 0; i < RECORDS_MOST; i++) {
+    const view = await viewAt(peek, record, LIBXL.recordBytes);
+    if (view === undefined) return [];
+    const next = record + LIBXL.recordBytes + Math.ceil(view.getUint32(4, true) / 8) * 8;
+    if (view.getUint32(0, true) === LIBXL.libxcContext) return layersAt(peek, next);
+    record = next;
+  }
+  return [];
+}
+
+async function insideXenopsd(peek: Peek, at: number): Promise<string[]> {
+  let record = at;
+  for (let i = 0; i < RECORDS_MOST; i++) {
+    const view = await viewAt(peek, record, XENOPSD.recordBytes);
+    if (view === undefined) return [];
+    const type = Number(view.getBigUint64(0, true));
+    const next = record + XENOPSD.recordBytes;
+    if (type === XENOPSD.libxc || type === XENOPSD.libxl) return layersAt(peek, next);
+    if (type === XENOPSD.legacy) return ['xen-libxc-legacy'];
+    if (type === XENOPSD.end) return [];
+    record = next + Number(view.getBigUint64(8, true));
+  }
+  return [];
+}
+
+/** @throws UNSUPPORTED_VERSION */
+async function libxcName(peek: Peek, at: number): Promise<string> {
+  const view = await viewAt(peek, at, 16);
+  const version = view?.getUint32(12);
+  if (version === 2) return 'xen-libxc-v2';
+  if (version === 3 || version === undefined) return 'xen-libxc';
+  throw new TransmigrateError('UNSUPPORTED_VERSION', `A libxc stream of version ${version}`, {
+    offset: at + 12,
+    path: 'libxc/version',
+  });
+}
+
+/**
+ * The compression, where there is one, and what stands where the stream starts: of a compressed one it is not looked
+ * into.
+ */
+async function insideLibvirt(peek: Peek, at: number): Promise<string[]> {
+  const view = await viewAt(peek, at, LIBVIRT.headerBytes);
+  if (view === undefined) return [];
+  const head = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  const bytes = libvirtHeadBytes(head);
+  const little = view.getUint32(16, true) <= view.getUint32(16, false);
+  const compression = view.getUint32(28, little);
+  const name = compressionName(compression) ?? `libvirt format ${compression}`;
+  return name === 'raw' ? layersAt(peek, at + bytes) : [name, 'qemu'];
+}
+
+/** A core with program headers, or one of Xen's shape: empty for programs and libraries. */
+async function elfLayers(peek: Peek, at: number): Promise<string[]> {
+  if (at !== 0) return [];
+  const header = parseElfHeader(await peek.head(64));
+  if (header.type !== ELF.core) return [];
+  if (header.segmentCount > 0) return ['elf-core'];
+  return (await hasXenNote(peek, header)) ? ['xen-core'] : [];
+}
+
+async function hasXenNote(peek: Peek, header: ElfHeader): Promise<boolean> {
+  const { sectionsAt, sectionBytes, sectionCount } = header;
+  const table = await viewAt(peek, sectionsAt, sectionBytes * sectionCount);
+  if (table === undefined || sectionCount === 0) return false;
+  const bytes = new Uint8Array(table.buffer, table.byteOffset, table.byteLength);
+  const note = parseSections(header, bytes.slice()).find(({ type }) => type === SECTION_TYPE.note);
+  const view = note === undefined ? undefined : await viewAt(peek, note.offset, 16);
+  if (note === undefined || view === undefined) return false;
+  const start = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  const nameBytes = new FieldReader(start, header, note.offset, 'notes', '3').u32();
+  return nameBytes === 4 && String.fromCharCode(...start.subarray(12, 15)) === XEN_NOTE_NAME;
+}
