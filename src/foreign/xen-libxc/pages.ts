@@ -27,8 +27,8 @@ export function pageTableLevel(type: number): number {
 
 /**
  * A part of a PAGE_DATA record: the entries from `first` to before `end` of its list, and the pages of those of them
- * that have data, one after the other. A reader hands out the same object again and again: everything in it is lent until
- * the next call of `read`.
+ * that have data, one after the other. A reader hands out the same object again and again: everything in it is lent
+ * until the next call of `read`.
  */
 export class PageBatch {
   readonly layer = 'libxc' as const;
