@@ -31,6 +31,8 @@ export const XEN_FINDINGS = {
   VCPU_ZERO_MISSING: ['refused', 'foreign/xen-libxc 7', 'vCPU 0 has no basic state'],
   PARAMS_EMPTY: ['strict', 'foreign/xen-libxc 9.2', 'HVM_PARAMS without parameters'],
   PARAMS_AFTER_CONTEXT: ['strict', 'foreign/xen-libxc 11.2', 'HVM_PARAMS stands after HVM_CONTEXT, as Xen writes it'],
+  PV_MEMORY_MISSING: ['refused', 'foreign/xen-libxc 11.3', 'there is no memory, and so no start info'],
+  HVM_MEMORY_MISSING: ['strict', 'foreign/xen-libxc 11.3', 'there is no memory'],
   HVM_CONTEXT_MISSING: ['refused', 'foreign/xen-libxc 9', 'there is no HVM_CONTEXT'],
   WRONG_GUEST: ['refused', 'foreign/xen-libxc 11', 'a mandatory record that this type of domain does not have'],
   TOOLSTACK: ['refused', 'foreign/xen-libxc 5.2', 'a TOOLSTACK record, which Xen no longer takes'],

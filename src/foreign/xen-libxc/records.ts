@@ -1,5 +1,5 @@
 /** The bodies of libxc records as typed views, and back (foreign/xen-libxc 5 to 10). PAGE_DATA is in pages.ts. */
-import { BODY, LIBXC_SECTION, LIBXC_TYPE, libxcTypeName, OPTIONAL_RECORD, type LibxcTypeName } from './constants.ts';
+import { BODY, LIBXC_SECTION, libxcTypeName, OPTIONAL_RECORD } from './constants.ts';
 import { Fields, FieldsOut, U64List, type Place } from './fields.ts';
 
 /** Where a record stands and how it is framed; of the libxc and of the libxl stream. */
@@ -192,11 +192,6 @@ function vcpuLengthFault(kind: VcpuKind, length: number): string {
     case 'X86_PV_VCPU_MSRS':
       return length % BODY.vcpuMsr === 0 ? '' : `${length} bytes are no entries of ${BODY.vcpuMsr} bytes`;
   }
-}
-
-/** The type of a record with this body. @throws RangeError for an unknown one: its frame knows. */
-export function libxcTypeOf(kind: LibxcTypeName): number {
-  return LIBXC_TYPE[kind];
 }
 
 /** The bytes of a body. Those of blobs are the caller's own. */

@@ -73,6 +73,7 @@ export class LibxcRules {
         this.#empty(frame, body.rest);
         if (this.#pv && !this.#vcpuZero) this.#say('VCPU_ZERO_MISSING', frame);
         if (!this.#pv && !this.#context) this.#say('HVM_CONTEXT_MISSING', frame);
+        if (!this.#memory) this.#say(this.#pv ? 'PV_MEMORY_MISSING' : 'HVM_MEMORY_MISSING', frame);
         break;
       case 'X86_PV_INFO': {
         const { guestWidth, ptLevels } = body;
@@ -106,7 +107,8 @@ export class LibxcRules {
         this.#reserved(frame, body.reserved);
         break;
       case 'HVM_CONTEXT':
-        this.#context = true;
+        // Xen takes the record, and finds at the end that there is nothing in it.
+        this.#context = body.content.byteLength > 0;
         break;
       case 'HVM_PARAMS':
         this.#reserved(frame, body.reserved);
