@@ -40,8 +40,9 @@ export class Peek {
       random,
       pieces: () => this.#all(),
       close: async () => {
-        await this.#pieces.return?.();
+        // First the input: what waits for its next piece ends only then.
         await this.#input.close();
+        await this.#pieces.return?.();
       },
     };
   }

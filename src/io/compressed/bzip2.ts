@@ -23,13 +23,15 @@ const OUTPUT_PIECE = 256 * 1024;
 class Bzip2Fault extends Error {}
 
 /** Unpacks all streams of the input. Output is valid until the next is asked for. */
-export async function* unpackBzip2(reader: PieceReader, name: string): AsyncGenerator<Uint8Array> {
+export async function* unpackBzip2(reader: PieceReader, name: string, container: boolean): AsyncGenerator<Uint8Array> {
   let block: Block | undefined;
   for (let first = true; first || (await reader.ensure(1)) > 0; first = false) {
     let ready = await reader.ensure(4);
     const start = reader.ready;
+    const isStream = ready >= 4 && MAGIC.every((byte, i) => start[i] === byte) && start[3] >= 0x31 && start[3] <= 0x39;
+    if (!isStream && !first && container) return;
     if (ready < 4) throw unpackError('TRUNCATED', 'The bzip2 data end too early', reader.offset + ready, name);
-    if (MAGIC.some((byte, i) => start[i] !== byte) || start[3] < 0x31 || start[3] > 0x39) {
+    if (!isStream) {
       throw unpackError('CODEC_DATA', 'Where a bzip2 stream should start there is none', reader.offset, name);
     }
     block ??= new Block();

@@ -14,9 +14,12 @@ const BLOCK_BYTES: Readonly<Record<number, number>> = { 4: 65_536, 5: 262_144, 6
 const STORED = 0x8000_0000;
 
 /** Unpacks all frames of the input. Output is valid until the next is asked for. */
-export async function* unpackLz4(reader: PieceReader, name: string): AsyncGenerator<Uint8Array> {
+export async function* unpackLz4(reader: PieceReader, name: string, container: boolean): AsyncGenerator<Uint8Array> {
   const file = new Lz4File(reader, name);
-  for (let first = true; first || (await reader.ensure(1)) > 0; first = false) yield* file.frame();
+  for (let first = true; first || (await reader.ensure(1)) > 0; first = false) {
+    if (!first && container && !(await file.hasFrame())) return;
+    yield* file.frame();
+  }
 }
 
 interface Descriptor {
@@ -35,6 +38,13 @@ class Lz4File {
   constructor(reader: PieceReader, name: string) {
     this.#reader = reader;
     this.#name = name;
+  }
+
+  async hasFrame(): Promise<boolean> {
+    if ((await this.#reader.ensure(4)) < 4) return false;
+    const { ready } = this.#reader;
+    const magic = new DataView(ready.buffer, ready.byteOffset).getUint32(0, true);
+    return magic === MAGIC || (magic & 0xffff_fff0) >>> 0 === SKIPPABLE;
   }
 
   async *frame(): AsyncGenerator<Uint8Array> {

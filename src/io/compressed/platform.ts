@@ -57,8 +57,8 @@ export async function* unpackWithZlib(
   } catch (error) {
     failure ??= error;
   } finally {
+    // What feeds it ends with its next piece. It is not waited for: a pipe may say nothing until it is closed.
     transform.destroy();
-    await feeding;
   }
   // Outside of the try: whoever leaves in the middle hears of no failure.
   if (failure !== undefined) throw explained(failure, kind, consumed, name);

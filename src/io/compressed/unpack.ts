@@ -15,6 +15,11 @@ export type Compression = 'gzip' | 'zstd' | 'xz' | 'bzip2' | 'lz4';
 export interface UnpackOptions {
   /** Most bytes that may come out; {@link UNPACK_LIMITS} says what it is otherwise. */
   readonly outputBytes?: number;
+  /**
+   * The input may be larger than what was put into it, as a block device is: what follows the last frame is ignored,
+   * behind gzip only zeros.
+   */
+  readonly container?: boolean;
 }
 
 /**
@@ -32,7 +37,7 @@ export function unpackedSource(source: ByteSource, compression: Compression, opt
     size: null,
     container: source.container,
     random: null,
-    pieces: () => unpackPieces(source.pieces(), compression, source.name, options),
+    pieces: () => unpackPieces(source.pieces(), compression, source.name, { container: source.container, ...options }),
     close: () => source.close(),
   };
 }
@@ -42,12 +47,12 @@ export async function* unpackPieces(
   pieces: AsyncIterable<Uint8Array>,
   compression: Compression,
   name: string,
-  { outputBytes = UNPACK_LIMITS.outputBytes }: UnpackOptions = {},
+  { outputBytes = UNPACK_LIMITS.outputBytes, container = false }: UnpackOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const reader = new PieceReader(pieces);
   let total = 0;
   try {
-    for await (const piece of decoder(compression, reader, pieces, name)) {
+    for await (const piece of decoder(compression, reader, pieces, name, container)) {
       total += piece.byteLength;
       if (total > outputBytes) {
         const what = `More than ${outputBytes} bytes come out of the ${compression} data`;
@@ -56,7 +61,8 @@ export async function* unpackPieces(
       if (piece.byteLength > 0) yield piece;
     }
   } finally {
-    await reader.stop();
+    // Not waited for: a pipe may be asked for its next piece at this moment, and say nothing until it is closed.
+    reader.stop().catch(() => undefined);
   }
 }
 
@@ -65,10 +71,11 @@ function decoder(
   reader: PieceReader,
   pieces: AsyncIterable<Uint8Array>,
   name: string,
+  container: boolean,
 ): AsyncGenerator<Uint8Array> {
-  if (compression === 'xz') return unpackXz(reader, name);
-  if (compression === 'bzip2') return unpackBzip2(reader, name);
-  if (compression === 'lz4') return unpackLz4(reader, name);
-  if (compression === 'zstd') return unpackZstd(reader, name);
+  if (compression === 'xz') return unpackXz(reader, name, container);
+  if (compression === 'bzip2') return unpackBzip2(reader, name, container);
+  if (compression === 'lz4') return unpackLz4(reader, name, container);
+  if (compression === 'zstd') return unpackZstd(reader, name, container);
   return unpackWithZlib('gzip', pieces, name);
 }

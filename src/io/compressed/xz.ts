@@ -28,9 +28,9 @@ const FILTERS: Readonly<Record<number, string>> = {
 const CHUNK_HEAD_BYTES = 6;
 
 /** Unpacks all streams of the input. Output is valid until the next is asked for. */
-export async function* unpackXz(reader: PieceReader, name: string): AsyncGenerator<Uint8Array> {
+export async function* unpackXz(reader: PieceReader, name: string, container: boolean): AsyncGenerator<Uint8Array> {
   const file = new XzFile(reader, name);
-  for (let first = true; await file.hasStream(first); first = false) yield* file.stream();
+  for (let first = true; await file.hasStream(first, container); first = false) yield* file.stream();
 }
 
 interface BlockHead {
@@ -50,12 +50,15 @@ class XzFile {
   }
 
   /** Between streams there may be zeros, four by four (section 2.2). */
-  async hasStream(first: boolean): Promise<boolean> {
+  async hasStream(first: boolean, container: boolean): Promise<boolean> {
     for (;;) {
       const ready = await this.#reader.ensure(4);
       if (ready === 0 && !first) return false;
       const start = this.#reader.ready.subarray(0, 4);
-      if (first || start.some((byte) => byte !== 0)) return true;
+      const isMagic = MAGIC.slice(0, 4).every((byte, i) => start[i] === byte);
+      if (first || isMagic) return true;
+      if (container) return false;
+      if (start.some((byte) => byte !== 0)) return true;
       if (ready < 4) throw this.#fault('CODEC_DATA', 'the zeros behind a stream are no multiple of four');
       this.#reader.skip(4);
     }

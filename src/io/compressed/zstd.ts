@@ -18,14 +18,17 @@ const BLOCK_MOST = 128 * 1024;
  * Unpacks all frames of the input. Node's decoder ends with the first one and says nothing of the others, so frames are
  * told apart here, by the lengths of their blocks. Output is valid until the next is asked for.
  */
-export async function* unpackZstd(reader: PieceReader, name: string): AsyncGenerator<Uint8Array> {
+export async function* unpackZstd(reader: PieceReader, name: string, container: boolean): AsyncGenerator<Uint8Array> {
   for (let first = true; first || (await reader.ensure(1)) > 0; first = false) {
+    if (!first && container && (await reader.ensure(4)) < 4) return;
     const ready = await need(reader, 4, name);
     const magic = u32(ready, 0);
     if ((magic & 0xffff_fff0) >>> 0 === SKIPPABLE) {
       await skipFrame(reader, name);
     } else if (magic === MAGIC) {
       yield* unpackWithZlib('zstd', frame(reader, name), name);
+    } else if (!first && container) {
+      return;
     } else {
       throw unpackError('CODEC_DATA', 'Where a zstd frame should start there is none', reader.offset, name);
     }

@@ -386,6 +386,48 @@ async function drained(bytes: Uint8Array, seed: string): Promise<number> {
   return parts;
 }
 
+test('memory does not grow with the guest, written and read in one pass', async () => {
+  const page = new Uint8Array(4 * 1024 * 1024);
+  const cost = async (mebibytes: number): Promise<number> => {
+    const pages = mebibytes * 256;
+    // The sink hands what is written to a reader at once, and keeps nothing.
+    const through = new TransformStream<Uint8Array, Uint8Array>(undefined, { highWaterMark: 1 }, { highWaterMark: 1 });
+    const out = through.writable.getWriter();
+    const writer = new XenCoreWriter(
+      { write: (bytes) => out.write(bytes) },
+      {
+        machine: ELF_MACHINE.x8664,
+        domain: 'pv',
+        xenVersion: undefined,
+        vcpus: [new Uint8Array(5168)],
+        sharedInfo: undefined,
+        table: 'p2m',
+        pages,
+        pageBytes: 4096,
+      },
+    );
+    const writing = (async () => {
+      for (let at = 0; at < pages; at += 1024) await writer.pages(page);
+      const pfns = new Float64Array(1024);
+      for (let at = 0; at < pages; at += 1024) await writer.table(pfns, pfns);
+      await writer.end();
+      await out.close();
+    })();
+    let [most, bytes] = [0, 0];
+    const before = process.memoryUsage().arrayBuffers;
+    for await (const part of elfSequence(through.readable)) {
+      if (part.what === 'content') bytes += part.bytes.length;
+      most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+    }
+    await writing;
+    assert.ok(bytes > pages * 4112);
+    return most;
+  };
+  await cost(16);
+  const [small, large] = [await cost(64), await cost(2048)];
+  assert.ok(large < small + 32 * 1024 * 1024, `${small} bytes for 64 MiB, ${large} for 2 GiB`);
+});
+
 test('notes that do not fit, and what pads them', () => {
   const shape = { wordBytes: 8, littleEndian: true } as const;
   const notes = [

@@ -8,11 +8,16 @@ import {
   compressionName,
   encodeLibvirtHead,
   LIBVIRT,
+  LIBVIRT_COMPRESSION,
   libvirtHeadBytes,
   parseLibvirtHead,
   readableCompression,
 } from '../../../src/foreign/libvirt/save-image.ts';
 import { parseQemuStreamHead } from '../../../src/foreign/qemu/stream-head.ts';
+import { identifyImage } from '../../../src/image/identify/identify.ts';
+import { ZstdSink } from '../../../src/io/compressed/platform.ts';
+import { unpackedSource } from '../../../src/io/compressed/unpack.ts';
+import { MemorySink, memorySource } from '../../../src/io/memory.ts';
 import { fixture } from '../../support/corpus.ts';
 import { random } from '../../support/random.ts';
 
@@ -91,6 +96,24 @@ test('lzop, sparse and what has no name are refused by name', () => {
     const head = parseLibvirtHead(encodeLibvirtHead({ ...CHOICE, compression }));
     assert.throws(() => readableCompression(head), { code: 'UNSUPPORTED_CODEC', data: { compression: name } });
   }
+});
+
+test('an image that is written with its stream compressed by zstd is identified and read again', async () => {
+  const bytes = fixture('libvirt/tiny-raw.save');
+  const head = parseLibvirtHead(bytes);
+  const sink = new MemorySink();
+  await sink.write(encodeLibvirtHead({ ...head, compression: LIBVIRT_COMPRESSION.indexOf('zstd') }));
+  const zstd = new ZstdSink(sink);
+  await zstd.write(bytes.subarray(head.streamOffset));
+  await zstd.end();
+  const written = sink.bytes();
+  assert.deepEqual((await identifyImage(memorySource(written))).nesting, ['libvirt', 'zstd', 'qemu']);
+  const again = parseLibvirtHead(written);
+  assert.deepEqual([again.xml, again.cookie, readableCompression(again)], [head.xml, head.cookie, 'zstd']);
+  const body = memorySource(written.subarray(again.streamOffset));
+  const stream = createHash('sha256');
+  for await (const piece of unpackedSource(body, 'zstd').pieces()) stream.update(piece);
+  assert.equal(stream.digest('hex'), '423f95bafc048a275c8a1bd6dee8b0672393120be0b2e432687f5e94f51914f1');
 });
 
 test('padding that is not zero is told', () => {

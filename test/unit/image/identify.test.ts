@@ -212,6 +212,25 @@ test('what is no image is told so, with what was tried and what it looks like', 
   }
 });
 
+test('a pipe that says nothing more can be closed, under any wrapping', { timeout: 20_000 }, async () => {
+  const [bytes] = SUBJECTS["QEMU's core"];
+  for (const packed of [bytes, gzipSync(bytes), zstdCompressSync(bytes), gzipSync(zstdCompressSync(bytes))]) {
+    const closed = Promise.withResolvers<never>();
+    closed.promise.catch(() => undefined);
+    async function* pieces(): AsyncGenerator<Uint8Array> {
+      yield new Uint8Array(packed.subarray(0, Math.floor(packed.length * 0.9)));
+      await closed.promise;
+    }
+    const close = (): Promise<void> => Promise.resolve(closed.reject(new TransmigrateError('READ_FAILED', 'closed')));
+    const source = { name: 'x', size: null, container: false, random: null, pieces, close };
+    const { image, nesting } = await identifyImage(source);
+    assert.equal(nesting.at(-1), 'elf-core');
+    const reading = image.pieces()[Symbol.asyncIterator]();
+    assert.equal((await reading.next()).done, false);
+    await image.close();
+  }
+});
+
 test('wrappings without end, and damaged ones', async () => {
   let bytes: Uint8Array = tmig;
   for (let i = 0; i < 5; i++) bytes = new Uint8Array(gzipSync(bytes));

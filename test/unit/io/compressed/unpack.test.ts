@@ -124,6 +124,22 @@ test('frames of zstd that are to be passed over', async () => {
   assert.equal(await outcome(new Uint8Array([...bytes, 1, 2, 3, 4]), 'zstd'), 'CODEC_DATA');
 });
 
+test('in a container what follows the last frame is not the image any more', async () => {
+  const noise = random('stale').scramble(new Uint8Array(3000));
+  for (const [kind, bytes] of SUBJECTS) {
+    for (const stale of [new Uint8Array(4097), noise, noise.subarray(0, 2)]) {
+      // Node's decoder steps over zeros behind gzip anyway, and takes anything else for a damaged member.
+      if (kind === 'gzip' && stale[0] !== 0) continue;
+      const all = new Uint8Array([...bytes, ...stale]);
+      const source = { ...memorySource(all, 'x'), container: true };
+      const sink = new MemorySink();
+      for await (const piece of unpackedSource(source, kind).pieces()) await sink.write(piece);
+      assert.equal(sha256(sink.bytes()), sha256(SAMPLE), kind);
+      if (kind !== 'gzip') assert.match(await outcome(all, kind), /CODEC_DATA|TRUNCATED/, kind);
+    }
+  }
+});
+
 test("libvirt's own xz", async () => {
   const save = fixture('libvirt/tiny-xz.save').subarray(67_106);
   const raw = fixture('libvirt/tiny-raw.save').subarray(67_106);
