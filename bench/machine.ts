@@ -104,17 +104,17 @@ async function pauses(machine: V86Process, floor: () => Floor): Promise<Row[]> {
   for (let run = 0; run < runs; run++) {
     // Both stand still, so that the floor has the memory bus to itself as the guest's copy has.
     await machine.pause();
-    const lowest = floor();
+    const under = floor();
     await machine.resume();
     await sleep(200);
     const { pauseMs, copyMs, deviceMs } = await saveTo(machine, files.image, 'zstd');
     rows.push({
-      ...lowest,
+      ...under,
       pauseMs,
       savedCopyMs: copyMs,
       savedDeviceMs: deviceMs,
-      pauseToFloor: pauseMs / (1.5 * lowest.copyMs + lowest.deviceMs),
-      scanToCompare: lowest.scanMs / lowest.compareMs,
+      pauseToFloor: pauseMs / (1.5 * under.copyMs + under.deviceMs),
+      scanToCompare: under.scanMs / under.compareMs,
     });
   }
   return rows;

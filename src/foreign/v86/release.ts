@@ -1,4 +1,4 @@
-/** Which release of v86 wrote a state (foreign/v86 2): its header does not say. */
+/** Which release of v86 wrote a state (foreign/v86 2.2): its header does not say. */
 import { TransmigrateError } from '../../errors.ts';
 
 /** How many entries the list of the processor has, by release. */

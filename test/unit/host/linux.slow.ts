@@ -83,7 +83,9 @@ describe('Linux on a host', { skip: unavailable }, () => {
     const variable = `kept-${process.pid}`;
     await shell.run(`VARIABLE=${variable}`);
     // Something that works all the time, and can be seen to go on.
-    await shell.run('(n=0; while :; do n=$((n+1)); echo $n >/tmp/count; md5sum </mnt/file >/dev/null; done) &');
+    await shell.run(
+      '(n=0; while :; do n=$((n+1)); echo $n >/tmp/count; md5sum </mnt/file >/dev/null; done) 2>/tmp/errors &',
+    );
 
     const [swappedKib] = await shell.run("awk '/sdb/ {print $4}' /proc/swaps");
     const swapped = Number(swappedKib) / 4;
@@ -99,6 +101,8 @@ describe('Linux on a host', { skip: unavailable }, () => {
     assert.equal(saved.state, 'running');
     assert.ok(saved.tmemPages > 500);
     assert.deepEqual(await shell.run('echo $VARIABLE'), [variable], 'the source goes on');
+    const trouble = 'test -s /tmp/errors && { head /tmp/errors; ls -li /mnt; dmesg | tail; } || true';
+    assert.deepEqual(await shell.run(trouble), [], 'what works in the source finds its file each time');
     // What it writes now is not in the image.
     await shell.run('VARIABLE=changed; for i in 1 2; do dd if=/dev/zero of=/tmp/$i bs=1M count=5 2>/dev/null; done');
     await shell.run('echo other >/mnt/file; sync');
@@ -137,6 +141,7 @@ describe('Linux on a host', { skip: unavailable }, () => {
       sums,
       'what was swapped out is intact',
     );
+    assert.deepEqual(await other.run(trouble), [], 'and so does it in the restored one');
     await other.run('sync; echo 3 >/proc/sys/vm/drop_caches');
     assert.deepEqual(await other.run('md5sum </mnt/file'), fileSum, 'the file comes back from the disk');
     const [count] = await other.run('sleep 1; cat /tmp/count');
