@@ -58,7 +58,8 @@ export type { Origin } from './stream/records/origin.ts';
 
 export { POOL_FLAG, RESULT, TMEM_LIMITS } from './tmem/constants.ts';
 export { TmemEngine, type ClientSettings, type TmemOptions } from './tmem/engine.ts';
-export { DESCRIPTOR_BYTES, OPERATION, TmemHypercall } from './tmem/hypercall.ts';
+export { DESCRIPTOR_BYTES, OPERATION } from './tmem/descriptor.ts';
+export { TmemHypercall } from './tmem/hypercall.ts';
 export { IncomingTmem, type IncomingPool } from './tmem/incoming.ts';
 export { TmemSnapshot, type ClientImage, type PagesStep, type PoolImage, type ReadOptions } from './tmem/snapshot.ts';
 export { TmemLog, type LogBatch, type LogOptions, type LogStep } from './tmem/log-reader.ts';

@@ -1,24 +1,8 @@
-/** The descriptor of the tmem hypercall (spec/hypercall.md 2), and what drivers ask for by it themselves. */
+/** What drivers ask tmem for by themselves, with descriptors of the hypercall (spec/hypercall.md). */
+import { DESCRIPTOR, DESCRIPTOR_BYTES, OPERATION } from '../tmem/descriptor.ts';
 import type { TmemService } from './machine.ts';
 
 export const TMEM_PAGE_BYTES = 4096;
-export const DESCRIPTOR_BYTES = 64;
-
-/** Offsets in the descriptor (hypercall 2). */
-export const DESCRIPTOR = {
-  operation: 0,
-  status: 4,
-  result: 8,
-  pool: 12,
-  object: 16,
-  index: 40,
-  length: 44,
-  page: 48,
-  reserved: 56,
-} as const;
-
-/** Operations (hypercall 2). */
-export const TMEM_OPERATION = { newPool: 1, destroyPool: 2, put: 3, get: 4, flushPage: 5, flushObject: 6 } as const;
 
 /** Results (hypercall 4). */
 export const TMEM_RESULT = { done: 1, notThere: 0, badAddress: -14, noPool: -19, invalid: -22 } as const;
@@ -39,22 +23,22 @@ export class TmemClient {
 
   /** Makes a persistent pool. Its id, or a negative result. */
   newPool(): number {
-    return this.#ask(TMEM_OPERATION.newPool, PERSISTENT_POOL, 0);
+    return this.#ask(OPERATION.newPool, PERSISTENT_POOL, 0);
   }
 
   /** Stores a copy of a page. @returns the result of the hypercall. */
   put(pool: number, index: number, page: Uint8Array): number {
     this.#page.set(page);
-    return this.#ask(TMEM_OPERATION.put, pool, index);
+    return this.#ask(OPERATION.put, pool, index);
   }
 
   /** The page, valid until the next request; or null. */
   get(pool: number, index: number): Uint8Array | null {
-    return this.#ask(TMEM_OPERATION.get, pool, index) === TMEM_RESULT.done ? this.#page : null;
+    return this.#ask(OPERATION.get, pool, index) === TMEM_RESULT.done ? this.#page : null;
   }
 
   flush(pool: number, index: number): number {
-    return this.#ask(TMEM_OPERATION.flushPage, pool, index);
+    return this.#ask(OPERATION.flushPage, pool, index);
   }
 
   #ask(operation: number, pool: number, index: number): number {

@@ -38,6 +38,4 @@ export const LIMITS = {
   tmemPages: 16_384,
   tmemInvalidates: 65_536,
   indexEntries: 4096,
-  /** The window that a zstd frame may ask for (stream 7.4). */
-  zstdWindow: 8 * 1024 * 1024,
 } as const;

@@ -3,16 +3,8 @@
  * whatever stands in a descriptor, the answer is a number.
  */
 import { HANDLE_HALVES, PAGE_BYTES, RESULT } from './constants.ts';
+import { DESCRIPTOR as AT, DESCRIPTOR_BYTES, OPERATION } from './descriptor.ts';
 import type { TmemEngine } from './engine.ts';
-
-/** Bytes of a descriptor, and what it must be aligned to. */
-export const DESCRIPTOR_BYTES = 64;
-
-/** Operations by name (hypercall 2). */
-export const OPERATION = { newPool: 1, destroyPool: 2, put: 3, get: 4, flushPage: 5, flushObject: 6 } as const;
-
-/** Where the fields stand (hypercall 2). */
-const AT = { operation: 0, result: 8, pool: 12, object: 16, index: 40, length: 44, address: 48, reserved: 56 } as const;
 
 /** Result for a number of a pool that no client has: slots are below 16, and this is read as no slot. */
 const NO_SLOT = -1;
@@ -41,8 +33,8 @@ export class TmemHypercall {
    * memory at it is for the caller to find out.
    */
   pageAddress(descriptor: Uint8Array): number {
-    const low = halfAt(descriptor, AT.address);
-    const high = halfAt(descriptor, AT.address + 4);
+    const low = halfAt(descriptor, AT.page);
+    const high = halfAt(descriptor, AT.page + 4);
     if (low % PAGE_BYTES !== 0 || high >= 2 ** 20) return -1;
     return high * 2 ** 32 + low;
   }

@@ -1,6 +1,7 @@
 /** The tmem hypercall as two I/O ports of the emulator (spec/hypercall.md). */
 import type { TmemService } from '../machine.ts';
-import { DESCRIPTOR, DESCRIPTOR_BYTES, TMEM_OPERATION, TMEM_PAGE_BYTES, TMEM_RESULT } from '../tmem-request.ts';
+import { DESCRIPTOR, DESCRIPTOR_BYTES, OPERATION } from '../../tmem/descriptor.ts';
+import { TMEM_PAGE_BYTES, TMEM_RESULT } from '../tmem-request.ts';
 import { guestMemory, type V86Cpu } from './emulator.ts';
 
 /** Ports and what they say (hypercall 1). */
@@ -30,7 +31,7 @@ export function attachTmemPort(cpu: V86Cpu, service: TmemService): void {
     const answer = request(memory);
     view.setInt32(DESCRIPTOR.result, answer, true);
     view.setUint32(DESCRIPTOR.status, STATUS_DONE, true);
-    const gets = view.getUint32(DESCRIPTOR.operation, true) === TMEM_OPERATION.get;
+    const gets = view.getUint32(DESCRIPTOR.operation, true) === OPERATION.get;
     if (gets && answer === TMEM_RESULT.done) {
       cpu.write_blob(page, Number(view.getBigUint64(DESCRIPTOR.page, true)));
       cpu.write_blob(length, address + DESCRIPTOR.length);
@@ -41,12 +42,12 @@ export function attachTmemPort(cpu: V86Cpu, service: TmemService): void {
 
   const request = (memory: Buffer): number => {
     const operation = view.getUint32(DESCRIPTOR.operation, true);
-    if (operation < TMEM_OPERATION.newPool || operation > TMEM_OPERATION.flushObject) return TMEM_RESULT.invalid;
+    if (operation < OPERATION.newPool || operation > OPERATION.flushObject) return TMEM_RESULT.invalid;
     if (view.getBigUint64(DESCRIPTOR.reserved, true) !== 0n) return TMEM_RESULT.invalid;
-    const isPut = operation === TMEM_OPERATION.put;
+    const isPut = operation === OPERATION.put;
     // Only a put into a precompressed pool states a length (hypercall 5); whether the pool is one, the service knows.
     if (!isPut && view.getUint32(DESCRIPTOR.length, true) !== 0) return TMEM_RESULT.invalid;
-    if (isPut || operation === TMEM_OPERATION.get) {
+    if (isPut || operation === OPERATION.get) {
       const low = view.getUint32(DESCRIPTOR.page, true);
       const high = view.getUint32(DESCRIPTOR.page + 4, true);
       if (high !== 0 || low % TMEM_PAGE_BYTES !== 0 || low + TMEM_PAGE_BYTES > memory.byteLength) {

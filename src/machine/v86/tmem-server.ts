@@ -1,7 +1,8 @@
 /** The parent's end of tmem: a guest's process asks, the engine answers, and the guest goes on. */
 import type { Socket } from 'node:net';
 import type { TmemService } from '../machine.ts';
-import { DESCRIPTOR, DESCRIPTOR_BYTES, TMEM_OPERATION, TMEM_RESULT } from '../tmem-request.ts';
+import { DESCRIPTOR, DESCRIPTOR_BYTES, OPERATION } from '../../tmem/descriptor.ts';
+import { TMEM_RESULT } from '../tmem-request.ts';
 import { TMEM_WIRE } from './child/messages.ts';
 
 /**
@@ -22,7 +23,7 @@ export function serveTmem(socket: Socket, service: TmemService, failed: (reason:
     if (needed() > TMEM_WIRE.request) page.set(request.subarray(TMEM_WIRE.request));
     const operation = view.getUint32(DESCRIPTOR.operation, true);
     const result = service(descriptor, page);
-    const withPage = operation === TMEM_OPERATION.get && result === TMEM_RESULT.done;
+    const withPage = operation === OPERATION.get && result === TMEM_RESULT.done;
     answer.writeInt32LE(result, 0);
     answer.writeUInt32LE(withPage ? 1 : 0, 4);
     answer.writeUInt32LE(view.getUint32(DESCRIPTOR.length, true), 8);

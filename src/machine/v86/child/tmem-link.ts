@@ -1,7 +1,7 @@
 /** The child's end of tmem: a request goes out and its answer comes in while the guest's OUT instruction waits. */
 import { readSync, writeSync } from 'node:fs';
 import type { TmemService } from '../../machine.ts';
-import { DESCRIPTOR, DESCRIPTOR_BYTES, TMEM_OPERATION } from '../../tmem-request.ts';
+import { DESCRIPTOR, DESCRIPTOR_BYTES, OPERATION } from '../../../tmem/descriptor.ts';
 import { TMEM_WIRE } from './messages.ts';
 
 /**
@@ -38,7 +38,7 @@ export function tmemOver(fd: number, gone: () => never): TmemService {
 
   return (descriptor, page) => {
     const view = new DataView(descriptor.buffer, descriptor.byteOffset, DESCRIPTOR_BYTES);
-    const isPut = view.getUint32(DESCRIPTOR.operation, true) === TMEM_OPERATION.put;
+    const isPut = view.getUint32(DESCRIPTOR.operation, true) === OPERATION.put;
     out.writeUInt32LE(isPut ? 1 : 0, 0);
     out.set(descriptor, 4);
     if (isPut) out.set(page, TMEM_WIRE.request);
