@@ -3,6 +3,7 @@ import { indexEntryOf, isListed, segmentOf } from '../stream/index-builder.ts';
 import type { DecodedRecord } from '../stream/decoder.ts';
 import { recordPath, type RecordHeader } from '../stream/record-header.ts';
 import type { IndexEntry, Segment } from '../stream/records/index-records.ts';
+import { typeName } from '../stream/record-types.ts';
 import type { StreamRecord } from '../stream/records/record.ts';
 
 /** Most differences that are reported: an index that lies about everything would else fill the report. */
@@ -88,6 +89,7 @@ export class IndexCheck {
         offset: header.offset,
         path: field === '' ? recordPath(header) : `${recordPath(header)}/${field}`,
         section: '13.5',
+        record: { sequence: header.sequence, name: typeName(header.type) },
       }),
     );
   }

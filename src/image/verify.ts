@@ -10,7 +10,7 @@ import { IndexCheck } from './index-check.ts';
 import type { Work } from '../io/work.ts';
 import { withLookalike } from './lookalike.ts';
 import { decodersFor, readChannels } from './read-channels.ts';
-import { preambleJson, recordName, type PreambleJson } from './record-json.ts';
+import { preambleJson, type PreambleJson } from './record-json.ts';
 import { RecordStore } from '../stream/record-store.ts';
 import { WatchedSource } from './watched-source.ts';
 
@@ -79,12 +79,10 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
   const digest = options.digest === true ? new ContentDigest() : undefined;
   const index = new IndexCheck();
   const needed = new Set<string>();
-  let last: { sequence: number; name: string } | null = null;
   let checkpointAt = 0;
   try {
     for await (const decoded of readChannels(watched, decoders, { signal: options.signal })) {
       const { header, record, source, applies } = decoded;
-      last = { sequence: header.sequence, name: recordName(header.type, record) };
       if (record.kind === 'LOCAL' && !record.optional) needed.add(record.dictionary.name);
       // Where channels meet, each has the record, but the round or checkpoint is one.
       count(result.counts, applies ? record.kind : 'MEETING');
@@ -104,20 +102,20 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
     const source = watched.find(({ name }) => name === thrown.file) ?? watched[0];
     const error = withLookalike(thrown, source.head);
     if (error.code === 'NOT_AN_IMAGE') result.format = 'unknown';
-    result.errors.push(finding(error, recordAt(error, decoders, last)));
+    result.errors.push(finding(error));
   }
   result.bytes = decoders.reduce((sum, decoder) => sum + decoder.offset, 0);
   const preamble = decoders[0]?.preamble;
   result.preamble = preamble === undefined ? null : preambleJson(preamble);
   if (result.errors.length === 0) {
-    result.warnings.push(...index.warnings().map((warning) => finding(warning, recordOfPath(warning))));
+    result.warnings.push(...index.warnings().map(finding));
     for (const [i, decoder] of decoders.entries()) {
       if (decoder.trailing > 0)
         result.warnings.push(trailingData(decoder, sources.length > 1 ? sources[i].name : undefined));
     }
     const { knows } = options;
     for (const name of needed) {
-      if (knows !== 'all' && knows?.has(name) !== true) result.warnings.push(finding(notKnown(name), null));
+      if (knows !== 'all' && knows?.has(name) !== true) result.warnings.push(finding(notKnown(name)));
     }
   }
   if (digest !== undefined && result.errors.length > 0) Object.assign(result, { memory: null, tmem: null });
@@ -177,7 +175,7 @@ function trailingData(decoder: StreamDecoder, file: string | undefined): Finding
   };
   const warning = new TransmigrateError('TRAILING_DATA', what, details);
   warning.file = file;
-  return finding(warning, null);
+  return finding(warning);
 }
 
 function notKnown(name: string): TransmigrateError {
@@ -189,25 +187,6 @@ function notKnown(name: string): TransmigrateError {
 }
 
 /** An error as a finding. */
-export function finding(error: TransmigrateError, record: Finding['record']): Finding {
-  return { ...error.toJSON(), record };
-}
-
-/** The record that an error is about: most errors say it in their path. */
-export function recordAt(
-  error: TransmigrateError,
-  decoders: readonly StreamDecoder[],
-  last: { sequence: number; name: string } | null,
-): Finding['record'] {
-  if (error.record !== undefined) return error.record;
-  const named = recordOfPath(error);
-  if (named === null) return null;
-  if (named.name !== '') return named;
-  const after = decoders.length === 1 && last !== null && last.sequence === named.sequence;
-  return { sequence: named.sequence, name: after ? last.name : 'unknown' };
-}
-
-function recordOfPath(error: TransmigrateError): { sequence: number; name: string } | null {
-  const match = /record (\d+)(?: \(([^)]+)\))?/.exec(error.path ?? '');
-  return match === null ? null : { sequence: Number(match[1]), name: match[2] ?? '' };
+export function finding(error: TransmigrateError): Finding {
+  return { ...error.toJSON(), record: error.record ?? null };
 }

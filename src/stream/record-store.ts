@@ -3,7 +3,7 @@ import { crc32 } from '../codec/platform.ts';
 import { TransmigrateError } from '../errors.ts';
 import { LIMITS } from './limits.ts';
 import { HEADER_BYTES, headerChecksumHolds, paddingOf, recordPath, type RecordHeader } from './record-header.ts';
-import { RECORDS, TYPE } from './record-types.ts';
+import { RECORDS, TYPE, typeName } from './record-types.ts';
 import { RAM_FIXED_BYTES, RamBatch } from './records/ram.ts';
 
 /** Bytes of a RAM record that are read at first: the header, and most heads. */
@@ -116,7 +116,8 @@ export class RecordStore {
     const header = await this.header(offset);
     const padded = await this.read(offset + HEADER_BYTES, header.length + paddingOf(header.length));
     if (crc32(padded) !== header.bodyChecksum) {
-      const where = { offset, path: `record ${header.sequence}`, section: '3.2' };
+      const record = { sequence: header.sequence, name: typeName(header.type) };
+      const where = { offset, path: `record ${header.sequence}`, section: '3.2', record };
       throw new TransmigrateError('BODY_CHECKSUM', 'The checksum of a record body does not match', where);
     }
     const record = { header, body: padded.subarray(0, header.length) };

@@ -1,4 +1,4 @@
-/** The descriptor of the tmem hypercall (spec/hypercall.md 2): guests write it, drivers carry it, the engine answers it. */
+/** The descriptor of the tmem hypercall (spec/hypercall.md 2): guests write it, drivers carry it, engines answer. */
 
 /** Bytes of a descriptor, and what it must be aligned to. */
 export const DESCRIPTOR_BYTES = 64;
