@@ -68,6 +68,16 @@ export interface PageRuns {
   absent(firstPfn: number, pages: number, pageClass: number): void;
 }
 
+/** A run of pages: what {@link PageRuns} is told, as an object that its maker uses again for the next run. */
+export interface PageRun {
+  firstPfn: number;
+  pages: number;
+  pageClass: number;
+  /** The bytes of the pages, one after the other from `at`. Null: all zero, or, by their class, without content. */
+  source: Uint8Array | null;
+  at: number;
+}
+
 /**
  * A batch of pages (stream 7): a view on a record, valid as long as that is. The constructor checks the head and all of
  * its fields, but neither the units' checksums ({@link checkUnits}) nor their content ({@link visit}).
@@ -207,6 +217,20 @@ export class RamBatch {
    * @throws CODEC_DATA when a unit is not what it says; runs before it were handed on.
    */
   visit(runs: PageRuns, scratch: Uint8Array): void {
+    for (const { firstPfn, pages, pageClass, source, at } of this.runs(scratch)) {
+      if (source !== null) runs.data(firstPfn, pages, pageClass, source, at);
+      else if (hasData(pageClass)) runs.zero(firstPfn, pages, pageClass);
+      else runs.absent(firstPfn, pages, pageClass);
+    }
+  }
+
+  /**
+   * The same, run after run, for who has to wait between them. Each run is the same object, and its bytes are valid
+   * until the next one.
+   * @param scratch as for {@link visit}. @throws CODEC_DATA
+   */
+  *runs(scratch: Uint8Array): Generator<PageRun> {
+    const run: PageRun = { firstPfn: 0, pages: 0, pageClass: 0, source: null, at: 0 };
     let stored = this.headLength;
     let unit = 0;
     let unitLeft = 0;
@@ -217,8 +241,12 @@ export class RamBatch {
       const first = this.extentFirst(extent);
       const pages = this.extentPages(extent);
       const pageClass = this.extentClass(extent);
+      run.pageClass = pageClass;
       if (!hasData(pageClass)) {
-        runs.absent(first, pages, pageClass);
+        run.firstPfn = first;
+        run.pages = pages;
+        run.source = null;
+        yield run;
         continue;
       }
       for (let page = 0; page < pages;) {
@@ -229,7 +257,10 @@ export class RamBatch {
           position++;
         } while (page < pages && this.isZero(position) === zero);
         if (zero) {
-          runs.zero(first + start, page - start, pageClass);
+          run.firstPfn = first + start;
+          run.pages = page - start;
+          run.source = null;
+          yield run;
           continue;
         }
         for (let from = start; from < page;) {
@@ -241,11 +272,15 @@ export class RamBatch {
             stored += length;
             unit++;
           }
-          const run = Math.min(page - from, unitLeft);
-          runs.data(first + from, run, pageClass, source, at);
-          at += run * this.pageSize;
-          from += run;
-          unitLeft -= run;
+          const taken = Math.min(page - from, unitLeft);
+          run.firstPfn = first + from;
+          run.pages = taken;
+          run.source = source;
+          run.at = at;
+          yield run;
+          at += taken * this.pageSize;
+          from += taken;
+          unitLeft -= taken;
         }
       }
     }
