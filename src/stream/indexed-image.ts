@@ -5,7 +5,7 @@ import { TransmigrateError } from '../errors.ts';
 import { LIMITS } from './limits.ts';
 import { decodePreamble, isIndexed, PREAMBLE_BYTES, readRawPreamble, refusalOf, type Preamble } from './preamble.ts';
 import { HEADER_BYTES } from './record-header.ts';
-import { expectType, RecordStore } from './record-store.ts';
+import { expectType, RecordStore, type FetchedRecord } from './record-store.ts';
 import { isTmem, TYPE } from './record-types.ts';
 import { decodeFooter, decodeIndex, decodeIndexRoot, FOOTER_BYTES, SEGMENT } from './records/index-records.ts';
 import type { IndexEntry, Segment } from './records/index-records.ts';
@@ -93,6 +93,21 @@ export class IndexedImage {
     }
     into.fill(0, 0, this.preamble.pageSize);
     return 'absent';
+  }
+
+  /**
+   * All records of a type that the index lists, in the order of the stream. Each is checked by its own CRCs, and lent
+   * for a while: its body must not be changed.
+   */
+  async *records(type: number): AsyncGenerator<FetchedRecord> {
+    for (const segment of this.#segments) {
+      for (const entry of await this.#entries(segment)) {
+        if (entry.type !== type) continue;
+        const record = await this.#store.fetch(entry.offset);
+        expectType(record.header, type);
+        yield record;
+      }
+    }
   }
 
   /** The tmem pools that live at the end, with ephemeral ones. */
