@@ -20,7 +20,8 @@ export { CODEC, codecName, type CodecId, type CodecName } from './codec/codec.ts
 
 export { StreamWriter, type WriterOptions } from './stream/writer.ts';
 export { StreamDecoder, type DecodedRecord, type DecoderOptions } from './stream/decoder.ts';
-export { IndexedImage, type PageState } from './stream/indexed-image.ts';
+export { IndexedImage } from './stream/indexed-image.ts';
+export type { PageState } from './stream/ram-pages.ts';
 export { checkChannels, checkMeeting, isMeeting, meet } from './stream/channels.ts';
 export { LIMITS } from './stream/limits.ts';
 export {
@@ -82,6 +83,18 @@ export {
   type SaveOptions,
 } from './migrate/runner/in-process.ts';
 
+export { openImage, type OpenOptions } from './image/open/open-image.ts';
+export type {
+  AbsentRun,
+  ImageMemory,
+  MemoryBatch,
+  OpenedDevice,
+  OpenedImage,
+  OpenedVcpuState,
+  PageContent,
+} from './image/open/opened-image.ts';
+export type { ImageEvent, ImageHead } from './image/model/event.ts';
+export type { FormatName } from './image/identify/layers.ts';
 export { inspectImage, type InspectOptions } from './image/inspect.ts';
 export type { Inspection, MemorySummary, PoolSummary } from './image/summary.ts';
 export { verifyImage, type Finding, type Verdict, type Verification, type VerifyOptions } from './image/verify.ts';

@@ -1,4 +1,5 @@
 import type { RandomAccess } from '../bytes/endpoints.ts';
+import type { ByteSource } from './source.ts';
 
 const PIECE_BYTES = 1024 * 1024;
 
@@ -22,4 +23,9 @@ export async function* piecesOf(input: RandomAccess, start = 0): AsyncGenerator<
     next.catch(() => undefined);
     yield piece;
   }
+}
+
+/** A source that can be read at any place, to be read from its first byte on once more. Closing it does nothing. */
+export function again({ name, size, container, random }: ByteSource): ByteSource {
+  return { name, size, container, random, pieces: () => piecesOf(random!), close: () => Promise.resolve() };
 }

@@ -69,7 +69,9 @@ async function* originRecords(random: RandomAccess): AsyncGenerator<{ origin: Or
     if (!(error instanceof TransmigrateError) || error.code === 'READ_FAILED') throw error;
   }
   if (indexed !== undefined) {
-    for await (const { header, body } of indexed.records(TYPE.origin)) {
+    for await (const entry of indexed.entries()) {
+      if (entry.type !== TYPE.origin) continue;
+      const { header, body } = await indexed.fetch(entry);
       yield { origin: decodeOrigin(bodyReader(header, body)), offset: header.offset };
     }
     return;

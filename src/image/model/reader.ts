@@ -67,4 +67,3 @@ export interface ImageReader {
   /** Bytes after the image's end, and whether they are all zero. */
   readonly trailing: { readonly bytes: number; readonly zero: boolean };
 }
-

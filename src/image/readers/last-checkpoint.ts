@@ -1,5 +1,5 @@
 import { TransmigrateError } from '../../errors.ts';
-import { piecesOf } from '../../io/pieces-of.ts';
+import { again } from '../../io/pieces-of.ts';
 import type { ByteSource } from '../../io/source.ts';
 import type { Work } from '../../io/work.ts';
 import type { FormatName } from '../identify/layers.ts';
@@ -13,8 +13,7 @@ import { readerOf } from './reader-of.ts';
  * @returns Infinity for an image that is whole. @throws NO_CHECKPOINT with the cause; CANCELLED, READ_FAILED
  */
 export async function lastCheckpoint(format: FormatName, image: ByteSource, work: Work = {}): Promise<number> {
-  const again: ByteSource = { ...sameSource(image), pieces: () => piecesOf(image.random!) };
-  const reader = readerOf(format, again, work);
+  const reader = readerOf(format, again(image), work);
   try {
     for await (const event of reader.events()) void event;
     return Infinity;
@@ -28,9 +27,4 @@ export async function lastCheckpoint(format: FormatName, image: ByteSource, work
       next: 'See what is wrong with it with `transmigrate verify`.',
     });
   }
-}
-
-/** The members of a source, which may be getters of a class. */
-function sameSource({ name, size, container, random }: ByteSource): Omit<ByteSource, 'pieces'> {
-  return { name, size, container, random, close: () => Promise.resolve() };
 }

@@ -42,7 +42,7 @@ export class XenHead {
     this.#width = width;
   }
 
-  /** The configuration in an xl header, where it is JSON that can be shown. What can't be is kept as it is elsewhere. */
+  /** The configuration in an xl header, where it is JSON that can be shown; else it is only kept, as it is. */
   xl(header: XlHeader): void {
     if (header.config === null || header.configFormat !== 'json') return;
     if (header.config.byteLength > CONFIG_SHOWN_BYTES) return;
@@ -106,7 +106,7 @@ export class XenHead {
 
 function member(object: JsonObject | undefined, key: string): JsonObject {
   const value: Json | undefined = object?.[key];
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {};
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};
 }
 
 function text(value: Json | undefined): string | undefined {

@@ -6,7 +6,7 @@ import type { LibxcRecord } from '../../../foreign/xen-libxc/records.ts';
 import { libxlSection, type LibxlRecord } from '../../../foreign/xen-libxl/records.ts';
 import type { Trailing } from '../../../foreign/xen-libxc/piece-reader.ts';
 import type { NativeRecord } from '../../model/reader.ts';
-import type { XenEvent } from './xen-reader.ts';
+import type { XenEvent } from './event.ts';
 
 /** The listing's row for an event; undefined for a part of a record that was listed with its first. */
 export function nativeOf(event: XenEvent | Trailing): NativeRecord | undefined {

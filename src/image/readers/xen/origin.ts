@@ -3,15 +3,31 @@ import { LIBXC_TYPE, RECORD_HEADER_BYTES } from '../../../foreign/xen-libxc/cons
 import { FieldsOut } from '../../../foreign/xen-libxc/fields.ts';
 import { entryBytes, type PageBatch } from '../../../foreign/xen-libxc/pages.ts';
 import type { Trailing } from '../../../foreign/xen-libxc/piece-reader.ts';
-import { LibxcWriter } from '../../../foreign/xen-libxc/writer.ts';
+import { LibxcWriter, type Emit } from '../../../foreign/xen-libxc/writer.ts';
 import { LibxlWriter } from '../../../foreign/xen-libxl/writer.ts';
 import { XenopsdWriter } from '../../../foreign/xenopsd/writer.ts';
 import { XlWriter } from '../../../foreign/xl/writer.ts';
 import type { FormatName } from '../../identify/layers.ts';
 import type { OriginRecorder } from '../../origin/recorder.ts';
-import type { XenEvent } from './xen-reader.ts';
+import type { XenEvent } from './event.ts';
 
-type Writer = { event(event: XenEvent): void };
+/** Each is given the events that the reader of its own format makes. */
+interface Writer {
+  event(event: XenEvent): void;
+}
+
+function writerOf(format: FormatName, emit: Emit): XlWriter | LibxlWriter | XenopsdWriter | LibxcWriter {
+  switch (format) {
+    case 'xl':
+      return new XlWriter(emit);
+    case 'libxl':
+      return new LibxlWriter(emit);
+    case 'xenopsd':
+      return new XenopsdWriter(emit);
+    default:
+      return new LibxcWriter(emit);
+  }
+}
 
 /**
  * Tells a recorder how an image of Xen is made (spec/foreign/origin.md): what the formats' own writers would write
@@ -25,16 +41,7 @@ export class XenOrigin {
   constructor(recorder: OriginRecorder, format: FormatName) {
     this.#recorder = recorder;
     const emit = (bytes: Uint8Array): void => recorder.literal(bytes);
-    // Each is given the events that its own reader makes.
-    this.#writer = (
-      format === 'xl'
-        ? new XlWriter(emit)
-        : format === 'libxl'
-          ? new LibxlWriter(emit)
-          : format === 'xenopsd'
-            ? new XenopsdWriter(emit)
-            : new LibxcWriter(emit)
-    ) as Writer;
+    this.#writer = writerOf(format, emit);
   }
 
   /** @param inModel whether the pages of a PAGE_DATA record are handed out: then they need not be kept here. */

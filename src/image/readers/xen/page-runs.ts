@@ -31,7 +31,11 @@ export function* pageRuns(batch: PageBatch): Generator<PageRun> {
     const low = words[2 * entry];
     let pages = 1;
     // Reserved bits are part of what is compared: an entry that has some stands alone.
-    while (entry + pages < end && words[2 * (entry + pages) + 1] === high && words[2 * (entry + pages)] === low + pages) {
+    while (
+      entry + pages < end &&
+      words[2 * (entry + pages) + 1] === high &&
+      words[2 * (entry + pages)] === low + pages
+    ) {
       pages++;
     }
     const type = high >>> 28;

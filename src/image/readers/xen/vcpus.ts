@@ -61,8 +61,8 @@ export function hvmVcpus(context: HvmContext, offset: number, little: boolean): 
     if (entry.name !== 'CPU') continue;
     const cpu = decodeHvmCpu(entry, offset, little);
     const { apicBase, pat, xcr0 } = hvmCpuExtras(context, entry.instance, offset, little);
-    const { msr_flags: _flags, tsc_aux: _aux, ...named } = cpu.registers;
-    const registers: Partial<Record<RegisterName, bigint>> = { ...named };
+    // What VCPU_X86 has no place for is in the context, which is kept beside.
+    const registers: Partial<Record<RegisterName, bigint>> = { ...cpu.registers };
     if (pat !== null) registers.pat = pat;
     if (xcr0 !== null) registers.xcr0 = xcr0;
     if (apicBase !== null) registers.apic_base = apicBase;

@@ -2,23 +2,21 @@ import { XEN_FINDINGS, type XenFindingCode } from '../../../foreign/xen-libxc/fi
 import type { PageBatch } from '../../../foreign/xen-libxc/pages.ts';
 import type { PieceReader, Trailing } from '../../../foreign/xen-libxc/piece-reader.ts';
 import { LibxcReader, type LibxcEvent } from '../../../foreign/xen-libxc/reader.ts';
-import { LibxlReader, type LibxlEvent } from '../../../foreign/xen-libxl/reader.ts';
-import { XenopsdReader, type XenopsdEvent } from '../../../foreign/xenopsd/reader.ts';
-import { XlReader, type XlEvent } from '../../../foreign/xl/reader.ts';
+import { LibxlReader } from '../../../foreign/xen-libxl/reader.ts';
+import { XenopsdReader } from '../../../foreign/xenopsd/reader.ts';
+import { XlReader } from '../../../foreign/xl/reader.ts';
 import { isZeroRange } from '../../../codec/platform.ts';
 import type { ByteSource } from '../../../io/source.ts';
 import { watchedPieces, type Work } from '../../../io/work.ts';
 import type { FormatName } from '../../identify/layers.ts';
 import { DEVICE_FORMAT, type ImageEvent, type PagesEvent } from '../../model/event.ts';
 import type { FindingLevel, ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
+import type { XenEvent } from './event.ts';
 import { XenHead } from './head.ts';
 import { nativeOf } from './native.ts';
 import { XenOrigin } from './origin.ts';
 import { pageRuns } from './page-runs.ts';
 import { blob, libxcState, libxlState } from './states.ts';
-
-/** What the readers of Xen's formats hand out. */
-export type XenEvent = LibxcEvent | LibxlEvent | XlEvent | XenopsdEvent;
 
 /** Formats that this reads. */
 export type XenFormat = Extract<FormatName, 'xen-libxc' | 'xen-libxc-v2' | 'libxl' | 'xl' | 'xenopsd'>;
