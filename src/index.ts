@@ -95,6 +95,9 @@ export type {
 } from './image/open/opened-image.ts';
 export type { ImageEvent, ImageHead } from './image/model/event.ts';
 export type { FormatName } from './image/identify/layers.ts';
+export { convertImage, type Conversion, type ConvertOptions } from './image/convert/convert.ts';
+export type { ConversionLoss, LossKind } from './image/convert/losses.ts';
+export type { ImageFinding } from './image/model/reader.ts';
 export { inspectImage, type InspectOptions } from './image/inspect.ts';
 export type { Inspection, MemorySummary, PoolSummary } from './image/summary.ts';
 export { verifyImage, type Finding, type Verdict, type Verification, type VerifyOptions } from './image/verify.ts';

@@ -89,15 +89,7 @@ export const LONG_FILES: Readonly<Record<string, string>> = {};
 export const ROOTS: readonly string[] = [
   'src/index.ts',
   'src/cli/main.ts',
-  // Saved images of Xen, until the image model reads them.
-  'src/foreign/xen-libxc/hvm-context.ts',
-  'src/foreign/xen-libxc/policy.ts',
-  'src/foreign/xl/writer.ts',
-  'src/foreign/xenopsd/metadata.ts',
-  'src/foreign/xenopsd/writer.ts',
   // Formats of others and identification, until the library opens all images.
-  'src/image/convert/to-tmig.ts',
-  'src/image/convert/replay.ts',
   'src/foreign/elf/cpu-notes.ts',
   'src/foreign/elf/program-core.ts',
   'src/foreign/elf/sequence.ts',
