@@ -13,6 +13,7 @@ import { openImage, readableAtAnyPlace } from '../open/open-image.ts';
 import { lastCheckpoint } from '../readers/last-checkpoint.ts';
 import { readerOf } from '../readers/reader-of.ts';
 import { holdsOf, prepareImage } from '../writers/formats.ts';
+import { passedHolds } from '../writers/holds.ts';
 import { isXenFormat } from '../writers/xen/write-xen.ts';
 import { LayerSink } from './layer-sink.ts';
 import { conversionLosses, refuseLosses, type ConversionLoss } from './losses.ts';
@@ -212,16 +213,16 @@ class Converting {
     const work = this.#half(1);
     const source = again(this.#image);
     const image = await openImage(source, { ...(as !== undefined && { as }), toCheckpoint, signal });
-    const compared = { image, survey, holds: holdsOf(to), toCheckpoint };
+    const holds = holdsOf(to);
     if (outer !== undefined) {
-      const losses = conversionLosses(compared);
+      const losses = conversionLosses({ image, survey, holds: passedHolds(holds), toCheckpoint });
       refuseLosses(to, losses, allowLoss);
       return this.#pass(again(this.#image), outer, to, losses, work);
     }
     refuseBigEndian(image.head);
     // First what no permission helps with.
     const write = await prepareImage(to, image, { time, ...work });
-    const losses = conversionLosses(compared);
+    const losses = conversionLosses({ image, survey, holds, toCheckpoint });
     refuseLosses(to, losses, allowLoss);
     const pages = await write(this.#sink);
     return { exact: false, pages, losses, warnings: warningsOf(findings) };

@@ -97,6 +97,7 @@ export class LayerSink implements ByteSink {
     if (this.#layer === this.#outer) return;
     const isLibxc = this.#layer === 'xen-libxc' || this.#layer === 'xen-libxc-v2';
     if (event.layer === 'xl' && this.#layer === 'libxl') this.#start = offset;
+    else if (event.layer === 'xenopsd' && event.kind === 'LIBXL' && this.#layer === 'libxl') this.#start = offset;
     else if (event.layer === 'libxl' && event.kind === 'LIBXC_CONTEXT' && isLibxc) this.#start = offset;
     else if (event.layer === 'xenopsd' && event.kind === 'LIBXC' && isLibxc) this.#start = offset;
     else if (event.layer === 'libxc' && event.kind === 'END' && isLibxc) this.#end = offset;

@@ -115,7 +115,7 @@ function tmemLosses({ survey, holds }: Compared): ConversionLoss[] {
   const losses: ConversionLoss[] = [];
   const { tmemClients, tmemPools, tmemPages } = survey;
   if (!holds.tmem && tmemClients + tmemPools > 0) {
-    const name = `${tmemPages} pages in ${tmemPools} pools`;
+    const name = `pools: ${tmemPools}, pages: ${tmemPages}`;
     losses.push({ what: 'tmem', name, why: `${holds.format} has no transcendent memory` });
   }
   if (!holds.ownRecords) {

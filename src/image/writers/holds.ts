@@ -1,6 +1,6 @@
 /**
- * What each format can hold of the model (spec/foreign/model.md 5.3), as data: conversion compares an image with it, and
- * the table of docs/conversions.md is made from it. A constant a format; the table of all of them is in formats.ts.
+ * What each format can hold of the model (spec/foreign/model.md 5.3), as data: conversion compares an image with it,
+ * and the table of docs/conversions.md is made from it. A constant a format; the table of all of them is in formats.ts.
  */
 import type { DomainName } from '../../stream/preamble.ts';
 import type { FormatName } from '../identify/layers.ts';
@@ -12,6 +12,8 @@ export interface HeldDevices {
   readonly format: string;
   /** Their names; one that ends in `*` stands for all that begin like it. Absent: any. */
   readonly names?: readonly string[];
+  /** They come from another format, and take this one's form: an image of this format does not have them so named. */
+  readonly becomes?: string;
 }
 
 /** What a format can hold. What is not named is lost in a conversion to it. */
@@ -102,7 +104,11 @@ export const LIBXL_HOLDS: FormatHolds = {
     ...LIBXC_DEVICES,
     { format: DEVICE_FORMAT.qemu, names: ['emulator-*'] },
     { format: DEVICE_FORMAT.xenXenstore, names: ['emulator-*'] },
-    { format: DEVICE_FORMAT.xenopsdSection, names: ['xenopsd-QEMU_TRAD', 'xenopsd-QEMU_XEN'] },
+    {
+      format: DEVICE_FORMAT.xenopsdSection,
+      names: ['xenopsd-QEMU_TRAD', 'xenopsd-QEMU_XEN'],
+      becomes: 'emulator-2-0',
+    },
   ],
 };
 
@@ -122,7 +128,24 @@ export const XENOPSD_HOLDS: FormatHolds = {
   format: 'xenopsd',
   devices: [
     ...LIBXC_DEVICES,
-    { format: DEVICE_FORMAT.xenopsdSection },
-    { format: DEVICE_FORMAT.qemu, names: ['emulator-1-0', 'emulator-2-0'] },
+    {
+      format: DEVICE_FORMAT.xenopsdSection,
+      names: ['XENOPS', 'VARSTORED', 'SWTPM0', 'SWTPM', 'QEMU_TRAD', 'QEMU_XEN'].map((tag) => `xenopsd-${tag}`),
+    },
+    { format: DEVICE_FORMAT.qemu, names: ['emulator-1-0', 'emulator-2-0'], becomes: 'xenopsd-QEMU_TRAD' },
   ],
 };
+
+/**
+ * What a format holds where its bytes are passed on as they are: all that is of its own layer, also what is not written
+ * anew, and nothing that would have to take its form.
+ */
+export function passedHolds(holds: FormatHolds): FormatHolds {
+  const own = (holds.devices ?? []).filter(({ becomes }) => becomes === undefined);
+  const optional = holds.format === 'libxl' ? ['libxl-*'] : [];
+  return {
+    ...holds,
+    checkpoints: true,
+    devices: [...own, { format: DEVICE_FORMAT.xenToolstack }, { format: DEVICE_FORMAT.xenOptional, names: optional }],
+  };
+}

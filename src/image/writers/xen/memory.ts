@@ -24,23 +24,23 @@ export class PageDataMaker {
 
   /**
    * Writes all of a guest's memory.
-   * @param pv of such a guest pages that are not there are listed too; of others only what is to be allocated or is
-   * broken: the rest says nothing to Xen's restorer. @returns pages with content
+   * @param listedTo up to this pfn also pages that are not there are listed, which says nothing to Xen's restorer; what
+   * is to be allocated or is broken always is. @returns pages with content
    */
-  async write(memory: ImageMemory, pv: boolean, onPages: (done: number) => void): Promise<number> {
+  async write(memory: ImageMemory, listedTo: number, onPages: (done: number) => void): Promise<number> {
     const absent = memory.absent()[Symbol.iterator]();
     let next = absent.next();
     let pages = 0;
     for await (const batch of memory.batches({ batchPages: 256 })) {
       for (; next.done !== true && next.value.firstPfn < batch.firstPfn; next = absent.next()) {
-        await this.#absent(next.value.firstPfn, next.value.pages, next.value.pageClass, pv);
+        await this.#absent(next.value.firstPfn, next.value.pages, next.value.pageClass, listedTo);
       }
       await this.#present(batch.firstPfn, batch.pages, batch.pageClass, batch.bytes);
       pages += batch.pages;
       onPages(pages);
     }
     for (; next.done !== true; next = absent.next()) {
-      await this.#absent(next.value.firstPfn, next.value.pages, next.value.pageClass, pv);
+      await this.#absent(next.value.firstPfn, next.value.pages, next.value.pageClass, listedTo);
     }
     await this.#record();
     return pages;
@@ -58,11 +58,11 @@ export class PageDataMaker {
     }
   }
 
-  async #absent(first: number, pages: number, pageClass: number, pv: boolean): Promise<void> {
+  async #absent(first: number, pages: number, pageClass: number, listedTo: number): Promise<void> {
     const type = typeOfClass(pageClass);
-    if (!pv && type === PAGE_TYPE.invalid) return;
-    for (let done = 0; done < pages;) {
-      const now = Math.min(pages - done, BATCH_ENTRIES - this.#count);
+    const listed = type === PAGE_TYPE.invalid ? Math.min(pages, listedTo + 1 - first) : pages;
+    for (let done = 0; done < listed;) {
+      const now = Math.min(listed - done, BATCH_ENTRIES - this.#count);
       this.#entries(first + done, now, type);
       done += now;
       if (this.#count === BATCH_ENTRIES) await this.#record();

@@ -1,13 +1,14 @@
 /** Writes images of Xen anew, from the model. Each layer as its specification and Xen want it. */
 import { TransmigrateError } from '../../../errors.ts';
-import { XEN_PAGE_BYTES } from '../../../foreign/xen-libxc/constants.ts';
+import { PAGE_TYPE, XEN_PAGE_BYTES } from '../../../foreign/xen-libxc/constants.ts';
 import { LibxcWriter } from '../../../foreign/xen-libxc/writer.ts';
 import type { EmulatorBody } from '../../../foreign/xen-libxl/records.ts';
 import { LibxlWriter } from '../../../foreign/xen-libxl/writer.ts';
 import { XenopsdWriter } from '../../../foreign/xenopsd/writer.ts';
 import { XlWriter } from '../../../foreign/xl/writer.ts';
 import type { FormatName } from '../../identify/layers.ts';
-import type { OpenedImage } from '../../open/opened-image.ts';
+import type { ImageMemory, OpenedImage } from '../../open/opened-image.ts';
+import { typeOfClass } from '../../readers/xen/page-runs.ts';
 import type { XenFormat } from '../../readers/xen/xen-reader.ts';
 import type { PreparedWrite, WriteOptions } from '../prepared.ts';
 import { SinkEmitter } from './emitter.ts';
@@ -28,8 +29,9 @@ export function isXenFormat(format: FormatName): format is XenFormat {
 export async function prepareXen(format: XenFormat, image: OpenedImage, options: WriteOptions): Promise<PreparedWrite> {
   const parts = await libxcParts(format, image, format === 'xen-libxc-v2' ? 2 : 3);
   const { memory } = image;
-  if (memory.pfnEnd - 1 > parts.lastPfn) {
-    const what = `it has page ${memory.pfnEnd - 1}, and its p2m-frames end at ${parts.lastPfn}`;
+  const highest = highestPfn(memory);
+  if (highest > parts.lastPfn) {
+    const what = `it has page ${highest}, and its p2m-frames end at ${parts.lastPfn}`;
     throw unfit(format, what, ['p2m-frames'], 'foreign/xen-libxc 4.1');
   }
   if (parts.pv && memory.pages === 0) throw unfit(format, 'it has no memory', ['memory'], 'foreign/xen-libxc 11.3');
@@ -59,6 +61,15 @@ export async function prepareXen(format: XenFormat, image: OpenedImage, options:
     writer.header(header);
     return writeLibxl(writer.libxl, out, emulators, libxc);
   };
+}
+
+/** The highest page that says something, also one without content. */
+function highestPfn(memory: ImageMemory): number {
+  let highest = memory.pfnEnd - 1;
+  for (const { firstPfn, pages, pageClass } of memory.absent()) {
+    if (typeOfClass(pageClass) !== PAGE_TYPE.invalid) highest = Math.max(highest, firstPfn + pages - 1);
+  }
+  return highest;
 }
 
 type WriteLibxc = (writer: LibxcWriter, out: SinkEmitter) => Promise<number>;
@@ -103,14 +114,14 @@ async function writeLibxc(
   writer: LibxcWriter,
   out: SinkEmitter,
   image: OpenedImage,
-  { header, before, after, optional, pv }: LibxcParts,
+  { header, before, after, optional, pv, lastPfn }: LibxcParts,
   { signal, onProgress }: WriteOptions,
 ): Promise<number> {
   writer.header(header);
   for (const record of before) writer.record(record);
   const total = image.memory.pages * XEN_PAGE_BYTES;
   const memory = new PageDataMaker(writer, () => out.flush());
-  const pages = await memory.write(image.memory, pv, (done) => {
+  const pages = await memory.write(image.memory, pv ? lastPfn : -1, (done) => {
     if (signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'Converting was cancelled');
     onProgress?.(done * XEN_PAGE_BYTES, total);
   });
