@@ -91,37 +91,40 @@ export function conversionsPage(): string {
       return lost.length === 0 ? 'nothing' : lost.join('; ');
     }),
   ]);
+  const rows = ROWS.map(([what, text]) => [what, ...HOLDS.map((holds) => text(holds))]);
+  const devices = HOLDS.map((holds) => `- **${holds.format}**: ${deviceLines(holds)}`).join('\n');
   return `# Conversions
 
-\`transmigrate convert INPUT OUTPUT --to FORMAT\`, and \`convertImage\` in the library. This page is made from the tables that the code
-itself uses (\`src/image/writers/holds.ts\`); a test keeps it equal, and \`UPDATE=1 node_modules/.bin/node --test test/unit/image/conversions.test.ts\`
-writes it. How conversion works: [spec/foreign/model.md](../spec/foreign/model.md), section 5.
+\`transmigrate convert INPUT OUTPUT --to FORMAT\`, and \`convertImage\` in the library. This page is made from the tables
+that the code itself uses (\`src/image/writers/holds.ts\`); a test keeps it equal, and
+\`UPDATE=1 node_modules/.bin/node --test test/unit/image/conversions.test.ts\` writes it. How conversion works:
+[spec/foreign/model.md](../spec/foreign/model.md), section 5.
 
-To ours (\`tmig\`) nothing of a foreign image is lost, and ORIGIN keeps its framing, so that it is given back byte for byte; \`--no-origin\`
-leaves that away. An image that lies inside another (a libxl stream in an xl file) is given out as the bytes that it is.
+To ours (\`tmig\`) nothing of a foreign image is lost, and ORIGIN keeps its framing, so that it is given back byte for
+byte; \`--no-origin\` leaves that away. An image that lies inside another (a libxl stream in an xl file) is given out as
+the bytes that it is.
 
 ## What is lost
 
-From the format on the left to that above: what an image *can* have that has no place there. A conversion names what *this* image has, and is
-refused unless there is nothing, or \`--allow-loss\` is given.
+From the format on the left to that above: what an image *can* have that has no place there. A conversion names what
+*this* image has, and is refused unless there is nothing, or \`--allow-loss\` is given.
 
 ${table(['from, to', ...names], matrix)}
 
-What a format needs and the image lacks is refused whatever is allowed: an HVM context, the p2m frames of a PV guest, for Xen's formats.
-Of a stream with checkpoints the last is written. TOOLSTACK of libxc and optional records of libxl, which Xen refuses, are not written anew.
-An xl file without a configuration is written with \`--allow-loss\` only: \`xl restore CONFIG FILE\`.
+What a format needs and the image lacks is refused whatever is allowed: an HVM context, the p2m frames of a PV guest,
+for Xen's formats. Of a stream with checkpoints the last is written. TOOLSTACK of libxc and optional records of libxl,
+which Xen refuses, are not written anew. An xl file without a configuration is written with \`--allow-loss\` only:
+\`xl restore CONFIG FILE\`.
 
 ## What each format holds
 
-${table(
-  ['', ...names],
-  ROWS.map(([what, text]) => [what, ...HOLDS.map((holds) => text(holds))]),
-)}
+${table(['', ...names], rows)}
 
-Classes of pages: \`all\` (page tables with their pins, allocated, broken, not there); \`presence\`; \`none\` (zeros stand where no page is).
+Classes of pages: \`all\` (page tables with their pins, allocated, broken, not there); \`presence\`; \`none\` (zeros
+stand where no page is).
 
 ## Device blobs
 
-${HOLDS.map((holds) => `- **${holds.format}**: ${deviceLines(holds)}`).join('\n')}
+${devices}
 `;
 }

@@ -1,13 +1,13 @@
 import type { Conversion } from '../../image/convert/convert.ts';
 import { escapeText } from '../escape.ts';
-import { formatCount, formatSize } from './format.ts';
+import { formatSize, plural } from './format.ts';
 
 /** What a conversion made, what it left out, and what is wrong with the image that it was made of. */
 export function conversionLines(input: string, output: string, result: Conversion): string[] {
   const { from, to, exact, bytes, pages, losses, warnings } = result;
   const where = output === '-' ? 'standard output' : output;
   return [
-    escapeText(`${input}: ${from} to ${to}: ${where}: ${formatSize(bytes)}, ${formatCount(pages)} pages`),
+    escapeText(`${input}: ${from} to ${to}: ${where}: ${formatSize(bytes)}, ${plural(pages, 'page')}`),
     exactText(from, to, exact),
     ...losses.map(({ what, name, why }) => escapeText(`left out: ${what} ${name}: ${why}`)),
     ...warnings.map(({ message, code, level }) => {
