@@ -77,6 +77,10 @@ export type {
 } from './image/open/opened-image.ts';
 export type { ImageEvent, ImageHead } from './image/model/event.ts';
 export type { FormatName } from './image/identify/layers.ts';
+export { convertImage, type Conversion, type ConvertOptions } from './image/convert/convert.ts';
+export type { ConversionLoss, LossKind } from './image/convert/losses.ts';
+export type { ImageFinding } from './image/model/reader.ts';
+export type { Work } from './io/work.ts';
 export { inspectImage, type InspectOptions } from './image/inspect.ts';
 export type { Inspection, MemorySummary, PoolSummary } from './image/summary.ts';
 export { verifyImage, type Finding, type Verdict, type Verification, type VerifyOptions } from './image/verify.ts';
@@ -85,5 +89,4 @@ export type { MemoryDigest, TmemDigest } from './image/content-digest.ts';
 export type { PreambleJson, RecordJson } from './image/record-json.ts';
 export { imageToV86State } from './image/image-to-v86.ts';
 export { v86StateToImage, type V86ToImageOptions } from './image/v86-to-image.ts';
-export type { Work } from './io/work.ts';
 export { blobSource, type BlobLike } from './io/blob.ts';

@@ -3,6 +3,7 @@ import { completionCommand } from './completion.ts';
 import { consoleCommand } from './console.ts';
 import type { Context, GlobalOptions } from './context.ts';
 import { columnsOf, wantsColour } from './context.ts';
+import { convertCommand, coreCommand } from './convert.ts';
 import { createCommand } from './create.ts';
 import { demoCommand } from './demo.ts';
 import { addExamples } from './examples.ts';
@@ -31,6 +32,8 @@ export function buildProgram(context: Context): Command {
     .helpCommand('help [command]', 'show help for a command')
     .addCommand(inspectCommand(context))
     .addCommand(verifyCommand(context))
+    .addCommand(convertCommand(context))
+    .addCommand(coreCommand(context))
     .addCommand(demoCommand(context))
     .addCommand(hostCommand(context))
     .addCommand(createCommand(context))

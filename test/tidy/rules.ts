@@ -95,15 +95,7 @@ export const ROOTS: readonly string[] = [
   'src/codec/platform.browser.ts',
   'src/io/compressed/platform.browser.ts',
   'src/tmem/platform.browser.ts',
-  // Saved images of Xen, until the image model reads them.
-  'src/foreign/xen-libxc/hvm-context.ts',
-  'src/foreign/xen-libxc/policy.ts',
-  'src/foreign/xl/writer.ts',
-  'src/foreign/xenopsd/metadata.ts',
-  'src/foreign/xenopsd/writer.ts',
   // Formats of others and identification, until the library opens all images.
-  'src/image/convert/to-tmig.ts',
-  'src/image/convert/replay.ts',
   'src/foreign/elf/cpu-notes.ts',
   'src/foreign/elf/program-core.ts',
   'src/foreign/elf/sequence.ts',

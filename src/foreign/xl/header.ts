@@ -122,21 +122,26 @@ export function xlConfig(header: XlHeader): JsonObject {
 /** A header around a JSON configuration, which gets its NUL. */
 export function xlHeader(config: string): XlHeader {
   const text = new TextEncoder().encode(config);
-  const out = new FieldsOut(4 + text.byteLength + 1, true)
-    .u32(text.byteLength + 1)
-    .put(text)
-    .u8(0);
-  const optionalData = out.done();
+  const bytes = new Uint8Array(text.byteLength + 1);
+  bytes.set(text);
+  return xlHeaderAround(bytes, 'json');
+}
+
+/** A header around the bytes of a configuration, JSON with its NUL; null for one without. @param config copied. */
+export function xlHeaderAround(config: Uint8Array | null, configFormat: 'json' | 'text'): XlHeader {
+  const length = config?.byteLength ?? 0;
+  const optionalData =
+    config === null ? new Uint8Array(0) : new FieldsOut(4 + length, true).u32(length).put(config).done();
   return {
     layer: 'xl',
     kind: 'HEADER',
     offset: 0,
     littleEndian: true,
-    mandatoryFlags: XL_HEADER.json | XL_HEADER.streamV2,
+    mandatoryFlags: (configFormat === 'json' ? XL_HEADER.json : 0) | XL_HEADER.streamV2,
     optionalFlags: 0,
     optionalData,
-    config: optionalData.subarray(4),
-    configFormat: 'json',
+    config: config === null ? null : optionalData.subarray(4),
+    configFormat,
   };
 }
 

@@ -1,6 +1,7 @@
 import type { ByteSink, RandomAccess } from '../../bytes/endpoints.ts';
 import { TransmigrateError } from '../../errors.ts';
 import { GatheredSink } from '../../io/gathered-sink.ts';
+import { MemorySink } from '../../io/memory.ts';
 import { piecesOf } from '../../io/pieces-of.ts';
 import type { ByteSource } from '../../io/source.ts';
 import type { Work } from '../../io/work.ts';
@@ -54,6 +55,36 @@ async function replayStep(step: OriginStep, sink: ByteSink, pages: PageBytes, de
 
 async function writeZeros(sink: ByteSink, count: number): Promise<void> {
   for (let left = count; left > 0; left -= ZEROS.byteLength) await sink.write(ZEROS.subarray(0, left));
+}
+
+/** The foreign image that an image of ours was made from. */
+export interface OriginFound {
+  /** Its format, the outermost layer. */
+  readonly format: string;
+  /** Its first bytes: up to its first page, at most {@link HEAD_BYTES}. */
+  readonly head: Uint8Array;
+}
+
+/** Bytes of the foreign image that are looked at to see what its layers are. */
+const HEAD_BYTES = 1024 * 1024;
+
+/**
+ * What ORIGIN of an image of ours says that it was made from; undefined when it has none.
+ * @throws ORIGIN_INVALID, the errors of the image
+ */
+export async function originOf(random: RandomAccess): Promise<OriginFound | undefined> {
+  const records = originRecords(random);
+  const first = await records.next();
+  await records.return(undefined);
+  if (first.done === true) return undefined;
+  const head = new MemorySink();
+  let length = 0;
+  for await (const step of originSteps(originParts(random))) {
+    if (step.step !== 'bytes' || length >= HEAD_BYTES) break;
+    await head.write(step.bytes);
+    length += step.bytes.byteLength;
+  }
+  return { format: first.value.origin.format, head: head.bytes() };
 }
 
 /** The content of the parts of ORIGIN, in order: by the index, or, without one, by reading all of the image. */

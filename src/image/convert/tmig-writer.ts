@@ -21,6 +21,8 @@ export interface TmigWriterOptions {
   readonly about: JsonObject;
   /** What the foreign framing is written down by, and the format's name. */
   readonly origin?: { readonly format: string; readonly recorder: OriginRecorder } | undefined;
+  /** Whether the ORIGIN of an image of ours is carried on: its pages come in the same order. */
+  readonly keepsOrigin?: boolean | undefined;
 }
 
 /** Writes the events of any image as an image of ours, in one pass. */
@@ -68,6 +70,9 @@ export class TmigImageWriter {
           break;
         case 'own-record':
           await this.#own(writer, event.record);
+          break;
+        case 'origin':
+          if (this.#options.keepsOrigin === true) await writer.origin(event.format, event.content);
           break;
         case 'round':
           await writer.round();

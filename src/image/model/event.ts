@@ -96,6 +96,16 @@ export interface OwnRecordEvent {
   readonly record: Extract<StreamRecord, { kind: 'DICTIONARY' | 'LOCAL' | 'UNKNOWN' }>;
 }
 
+/**
+ * A part of what an image of ours keeps of the framing of the foreign one that it was made from (stream 11). It says
+ * nothing about the machine: it is carried on into another image of ours. The content is lent.
+ */
+export interface OriginEvent {
+  readonly kind: 'origin';
+  readonly format: string;
+  readonly content: Uint8Array;
+}
+
 /** The source scanned everything once more. */
 export interface RoundEvent {
   readonly kind: 'round';
@@ -129,6 +139,7 @@ export type ImageEvent =
   | DiskEvent
   | TmemEvent
   | OwnRecordEvent
+  | OriginEvent
   | RoundEvent
   | CheckpointEvent
   | EndEvent;

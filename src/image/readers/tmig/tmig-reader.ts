@@ -12,7 +12,7 @@ import { decodersFor } from '../../read-channels.ts';
 /** Most bytes of device blobs that are held while their chunks come (spec/foreign/model.md 3.2). */
 const BLOBS_HELD_BYTES = 256 * 1024 * 1024;
 
-/** Reads an image of ours as events of the model. Framing (seals, index, ORIGIN) is no part of the model. */
+/** Reads an image of ours as events of the model. Framing (seals, index) is no part of the model. */
 export class TmigImageReader implements ImageReader {
   readonly format = 'tmig';
   readonly #source: ByteSource;
@@ -112,6 +112,11 @@ export class TmigImageReader implements ImageReader {
       case 'UNKNOWN':
         yield { kind: 'own-record', record };
         break;
+      case 'ORIGIN': {
+        const content = contentOf(record, this.#decoder.scratch, { offset: header.offset, section: '11' });
+        yield { kind: 'origin', format: record.format, content };
+        break;
+      }
       case 'ROUND':
         yield { kind: 'round' };
         break;

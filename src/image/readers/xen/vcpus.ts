@@ -62,7 +62,8 @@ export function hvmVcpus(context: HvmContext, offset: number, little: boolean): 
     const cpu = decodeHvmCpu(entry, offset, little);
     const { apicBase, pat, xcr0 } = hvmCpuExtras(context, entry.instance, offset, little);
     // What VCPU_X86 has no place for is in the context, which is kept beside.
-    const registers: Partial<Record<RegisterName, bigint>> = { ...cpu.registers };
+    const known = Object.entries(cpu.registers).filter(([name]) => name !== 'msr_flags' && name !== 'tsc_aux');
+    const registers = Object.fromEntries(known) as Partial<Record<RegisterName, bigint>>;
     if (pat !== null) registers.pat = pat;
     if (xcr0 !== null) registers.xcr0 = xcr0;
     if (apicBase !== null) registers.apic_base = apicBase;

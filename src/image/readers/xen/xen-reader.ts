@@ -1,4 +1,4 @@
-import { XEN_FINDINGS, type XenFindingCode } from '../../../foreign/xen-libxc/findings.ts';
+import { XEN_FINDINGS, type Findings, type XenFindingCode } from '../../../foreign/xen-libxc/findings.ts';
 import type { PageBatch } from '../../../foreign/xen-libxc/pages.ts';
 import type { PieceReader, Trailing } from '../../../foreign/xen-libxc/piece-reader.ts';
 import { LibxcReader, type LibxcEvent } from '../../../foreign/xen-libxc/reader.ts';
@@ -24,7 +24,8 @@ export type XenFormat = Extract<FormatName, 'xen-libxc' | 'xen-libxc-v2' | 'libx
 /** Findings that Xen does not mind and that nobody who has the image should overlook (foreign/xen-libxc 11.5). */
 const WARNINGS: ReadonlySet<XenFindingCode> = new Set(['TRAILING_DATA', 'XENOPSD_QEMU_SIZE']);
 
-function readerOf(format: XenFormat): PieceReader<XenEvent> {
+/** The reader of a format's bytes. */
+export function pieceReaderOf(format: XenFormat): PieceReader<XenEvent> {
   switch (format) {
     case 'xl':
       return new XlReader();
@@ -58,7 +59,7 @@ export class XenImageReader implements ImageReader {
     this.format = format;
     this.#pieces = watchedPieces(source, options);
     this.#options = options;
-    this.#reader = readerOf(format);
+    this.#reader = pieceReaderOf(format);
     this.#keepsTrailing = !source.container;
     if (options.origin !== undefined) this.#origin = new XenOrigin(options.origin, format);
   }
@@ -82,15 +83,7 @@ export class XenImageReader implements ImageReader {
   }
 
   findings(): readonly ImageFinding[] {
-    return this.#reader.findings.kept.map(({ code, verdict, offset, path, section, data }) => ({
-      code,
-      level: levelOf(code, verdict),
-      message: XEN_FINDINGS[code][2],
-      offset,
-      path,
-      section,
-      data,
-    }));
+    return findingsOf(this.#reader.findings);
   }
 
   findingCounts(): ReadonlyMap<string, number> {
@@ -202,6 +195,19 @@ export class XenImageReader implements ImageReader {
     yield this.#head.head();
     yield* early;
   }
+}
+
+/** What was found wrong, as the model has it. */
+export function findingsOf({ kept }: Findings): ImageFinding[] {
+  return kept.map(({ code, verdict, offset, path, section, data }) => ({
+    code,
+    level: levelOf(code, verdict),
+    message: XEN_FINDINGS[code][2],
+    offset,
+    path,
+    section,
+    data,
+  }));
 }
 
 function levelOf(code: XenFindingCode, verdict: 'refused' | 'strict'): FindingLevel {

@@ -1,0 +1,56 @@
+/** Which formats images can be written in, what each holds, and its writer. */
+import { TransmigrateError } from '../../errors.ts';
+import type { FormatName } from '../identify/layers.ts';
+import type { OpenedImage } from '../open/opened-image.ts';
+import {
+  LIBXL_HOLDS,
+  TMIG_HOLDS,
+  XEN_LIBXC_HOLDS,
+  XEN_LIBXC_V2_HOLDS,
+  XENOPSD_HOLDS,
+  XL_HOLDS,
+  type FormatHolds,
+} from './holds.ts';
+import type { PreparedWrite, WriteOptions } from './prepared.ts';
+import { isXenFormat, prepareXen } from './xen/write-xen.ts';
+
+/** All formats that can be written, in the order of the documentation. */
+export const HOLDS: readonly FormatHolds[] = [
+  TMIG_HOLDS,
+  XEN_LIBXC_HOLDS,
+  XEN_LIBXC_V2_HOLDS,
+  LIBXL_HOLDS,
+  XL_HOLDS,
+  XENOPSD_HOLDS,
+];
+
+/** Names for `--to`. */
+export const TARGETS: readonly FormatName[] = HOLDS.map(({ format }) => format);
+
+/** What a format holds. @throws UNSUPPORTED_FEATURE for one that is not written */
+export function holdsOf(format: FormatName): FormatHolds {
+  const holds = HOLDS.find((one) => one.format === format);
+  if (holds !== undefined) return holds;
+  throw new TransmigrateError('UNSUPPORTED_FEATURE', `Images of the format ${format} can't be written`, {
+    data: { format, formats: TARGETS },
+    next: `Choose one of ${TARGETS.join(', ')}.`,
+  });
+}
+
+/**
+ * Makes ready to write an open image anew, in a foreign format: all that the format needs is fetched, so that nothing
+ * is written when something is missing.
+ *
+ * @throws IMAGE_UNFIT for what the format needs and the image lacks; the errors of the image. What is returned throws
+ * the errors of the image, CANCELLED, and what the sink throws.
+ */
+export async function prepareImage(
+  format: FormatName,
+  image: OpenedImage,
+  options: WriteOptions,
+): Promise<PreparedWrite> {
+  if (isXenFormat(format)) return prepareXen(format, image, options);
+  // Throws for what is not one of HOLDS.
+  holdsOf(format);
+  throw new RangeError(`${format} is made event by event`);
+}
