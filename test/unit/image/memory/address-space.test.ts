@@ -93,7 +93,8 @@ describe('the mode', () => {
   });
 
   it('is long without efer when code or addresses say so', () => {
-    const { efer: _efer, ...known } = MODES['4-level'];
+    const { cr0, cr3, cr4 } = MODES['4-level'];
+    const known = { cr0, cr3, cr4 };
     const plain = fakeVcpu(known);
     assert.equal(longModeOf(plain), false);
     assert.equal(longModeOf(fakeVcpu(known, { csAttributes: 0xa9b })), true);
@@ -172,7 +173,7 @@ describe('a walk', () => {
     const memory = new FakeMemory();
     // Frame 0x900 + n is page n, but for what is not known.
     memory.pfnOfFrame = (frame) => (frame >= 0x901 && frame <= 0x908 ? frame - 0x900 : -1);
-    memory.put64(0x1000 + 8 * 0, 0x90_2003n);
+    memory.put64(0x1000, 0x90_2003n);
     memory.put64(0x2000, 0x90_3003n);
     memory.put64(0x3000, 0x90_4003n);
     memory.put64(0x3000 + 8, 0xa0_0083n);
