@@ -98,7 +98,7 @@ describe('a session', () => {
     ]);
     assert.deepEqual(
       await ask(session, 'T1', 'Tb', 'T2', 'T', 'Tzz', 'Hgb', 'qC', 'Hg2', 'qC', 'Hg0', 'Hg-1', 'Hc-1'),
-      [...['OK', 'OK', 'E03', 'E03', 'E03', 'OK', 'QCb', 'E03', 'QCb', 'OK', 'OK', 'OK']],
+      ['OK', 'OK', 'E03', 'E03', 'E03', 'OK', 'QCb', 'E03', 'QCb', 'OK', 'OK', 'OK'],
     );
     assert.deepEqual(await ask(session, 'qThreadExtraInfo,1', 'qThreadExtraInfo,3', 'qThreadExtraInfo,b'), [
       hex('vCPU 0'),
@@ -340,31 +340,39 @@ describe('a conversation', () => {
     const seed = process.env['SEED'] ?? '1';
     const generator = random(`gdb ${seed}`);
     const starts = [
-      ...[
-        'g',
-        'p',
-        'm',
-        'M',
-        'X',
-        'G',
-        'P',
-        'H',
-        'Hg',
-        'T',
-        'c',
-        's',
-        'vCont',
-        'qRcmd,',
-        'qThreadExtraInfo,',
-        'qSupported',
-      ],
-      ...['qXfer:features:read:target.xml:', 'qfThreadInfo', 'qsThreadInfo', 'qC', '?', 'mffffffff81000000,', ''],
-      ...[`qRcmd,${hex('phys ')}`, `qRcmd,${hex('translate 0x')}`, `qRcmd,${hex('vcpu ')}`],
+      'g',
+      'p',
+      'm',
+      'M',
+      'X',
+      'G',
+      'P',
+      'H',
+      'Hg',
+      'T',
+      'c',
+      's',
+      'vCont',
+      'qRcmd,',
+      'qThreadExtraInfo,',
+      'qSupported',
+      'qXfer:features:read:target.xml:',
+      'qfThreadInfo',
+      'qsThreadInfo',
+      'qC',
+      '?',
+      'mffffffff81000000,',
+      '',
+      `qRcmd,${hex('phys ')}`,
+      `qRcmd,${hex('translate 0x')}`,
+      `qRcmd,${hex('vcpu ')}`,
     ];
     for (let run = 0; run < 200; run++) {
       const parts: Uint8Array[] = [];
       for (let i = 0; i < 12; i++) {
-        const digits = Array.from({ length: generator.below(20) }, () => generator.pick([...'0123456789abcdef,;:-']));
+        const digits = Array.from({ length: generator.below(20) }, () =>
+          generator.pick('0123456789abcdef,;:-'.split('')),
+        );
         const noise = generator.scramble(new Uint8Array(generator.below(10)));
         const content = Buffer.concat([latin1(generator.pick(starts) + digits.join('')), noise]);
         const one = generator.below(4) === 0 ? noise : packet(content);
