@@ -127,6 +127,12 @@ export const ERRORS = {
   IMAGE_UNFIT: { class: 'unsupported', next: 'See with `transmigrate inspect` what the image is.' },
   MEMORY_MISMATCH: { class: 'refused', next: 'Take the image from its source again: memory is missing, or too much.' },
   DEVICE_MISSING: { class: 'refused', next: 'Save the machine again: without its devices it cannot go on.' },
+  // Converting images.
+  ORIGIN_INVALID: { class: 'format', next: WRITER },
+  CONVERSION_LOSS: {
+    class: 'refused',
+    next: 'Choose a format that can hold all of it, or give --allow-loss to leave it out.',
+  },
   // Hosts and their guests.
   HOST_UNREACHABLE: { class: 'transport', next: 'Start one with `transmigrate host run`, or name its --socket.' },
   HOST_RUNNING: { class: 'refused', next: 'Use that host, or give this one another --socket.' },

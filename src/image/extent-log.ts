@@ -1,9 +1,11 @@
 /** A run of pages that one record has the last word on. */
-export interface PageRun {
+export interface LastRun {
   readonly first: number;
   readonly pages: number;
   /** What {@link ExtentLog.add} was given: names the record. */
   readonly tag: number;
+  /** False: the last word is that they are not present. */
+  readonly present: boolean;
 }
 
 const START_CAPACITY = 1024;
@@ -48,8 +50,11 @@ export class ExtentLog {
     return pages;
   }
 
-  /** The runs of pages that are present at the end, in ascending pfn. Later extents hide earlier ones. */
-  *runs(): Generator<PageRun> {
+  /**
+   * The runs of pages that are present at the end, in ascending pfn. Later extents hide earlier ones.
+   * @param absent also those that were named and are not present.
+   */
+  *runs(absent = false): Generator<LastRun> {
     const order = Uint32Array.from({ length: this.#length }, (_, i) => i);
     order.sort((a, b) => this.#firsts[a] - this.#firsts[b]);
     // Extents that cover the sweep's place, the newest on top; those that ended are thrown away when they surface.
@@ -77,7 +82,8 @@ export class ExtentLog {
         active.push(candidate);
         next++;
       }
-      if (this.#present[top] === 1 && end > at) yield { first: at, pages: end - at, tag: this.#tags[top] };
+      const present = this.#present[top] === 1;
+      if ((present || absent) && end > at) yield { first: at, pages: end - at, tag: this.#tags[top], present };
       at = end;
     }
   }

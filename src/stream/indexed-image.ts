@@ -1,26 +1,18 @@
 import type { RandomAccess } from '../bytes/endpoints.ts';
-import { crc32 } from '../codec/platform.ts';
-import { CODEC } from '../codec/codec.ts';
 import { TransmigrateError } from '../errors.ts';
+import { kept } from './kept.ts';
 import { LIMITS } from './limits.ts';
 import { decodePreamble, isIndexed, PREAMBLE_BYTES, readRawPreamble, refusalOf, type Preamble } from './preamble.ts';
-import { HEADER_BYTES } from './record-header.ts';
-import { expectType, RecordStore } from './record-store.ts';
+import { RamPages, type PageState } from './ram-pages.ts';
+import { expectType, RecordStore, type FetchedRecord } from './record-store.ts';
 import { isTmem, TYPE } from './record-types.ts';
 import { decodeFooter, decodeIndex, decodeIndexRoot, FOOTER_BYTES, SEGMENT } from './records/index-records.ts';
 import type { IndexEntry, Segment } from './records/index-records.ts';
-import { hasData, type RamBatch } from './records/ram.ts';
 import { bodyReader } from './records/record.ts';
-import { decodeAt } from './records/stored.ts';
 import { decodeTmemPool, TmemInvalidate, TmemPages, type TmemHandle, type TmemPool } from './records/tmem.ts';
 
-/** INDEX segments, batch heads and decoded units that stay in memory: about 8 MiB in all. */
+/** INDEX segments that stay in memory. */
 const KEPT_SEGMENTS = 16;
-const KEPT_HEADS = 256;
-const KEPT_UNITS = 16;
-
-/** What is known of a page of guest memory. */
-export type PageState = 'data' | 'zero' | 'absent';
 
 /**
  * Random access to an image through its index (stream 13.5). Everything read is checked by checksums on the way:
@@ -32,14 +24,14 @@ export class IndexedImage {
   readonly #store: RecordStore;
   readonly #segments: readonly Segment[];
   readonly #indexes = new Map<number, readonly IndexEntry[]>();
-  readonly #heads = new Map<number, RamBatch>();
-  readonly #units = new Map<string, Uint8Array>();
+  readonly #pages: RamPages;
   readonly #pools = new Map<bigint, TmemPool>();
 
   private constructor(preamble: Preamble, store: RecordStore, segments: readonly Segment[]) {
     this.preamble = preamble;
     this.#store = store;
     this.#segments = segments;
+    this.#pages = new RamPages(store, preamble.pageSize);
   }
 
   /**
@@ -85,14 +77,27 @@ export class IndexedImage {
       for (let i = entries.length - 1; i >= 0; i--) {
         const entry = entries[i];
         if (entry.type !== TYPE.ram || pfn < Number(entry.low) || pfn > Number(entry.high)) continue;
-        const batch = await this.#head(entry.offset);
-        const found = batch.find(pfn);
-        if (found === undefined) continue;
-        return this.#pageOf(entry.offset, batch, found, into);
+        const found = await this.#pages.read(entry.offset, pfn, into);
+        if (found !== undefined) return found;
       }
     }
     into.fill(0, 0, this.preamble.pageSize);
     return 'absent';
+  }
+
+  /** What the index lists, in the order of the stream. */
+  async *entries(): AsyncGenerator<IndexEntry> {
+    for (const segment of this.#segments) yield* await this.#entries(segment);
+  }
+
+  /**
+   * A record that the index lists, proven by its own checksums. It is kept for a while: its body must not be changed.
+   * @throws INDEX_MISMATCH, BODY_CHECKSUM and other errors of damage
+   */
+  async fetch(entry: IndexEntry): Promise<FetchedRecord> {
+    const record = await this.#store.fetch(entry.offset);
+    expectType(record.header, entry.type);
+    return record;
   }
 
   /** The tmem pools that live at the end, with ephemeral ones. */
@@ -137,39 +142,8 @@ export class IndexedImage {
     return -1;
   }
 
-  async #pageOf(
-    offset: number,
-    batch: RamBatch,
-    found: NonNullable<ReturnType<RamBatch['find']>>,
-    into: Uint8Array,
-  ): Promise<PageState> {
-    const { pageSize } = this.preamble;
-    if (!hasData(found.pageClass) || found.unit < 0) {
-      into.fill(0, 0, pageSize);
-      return hasData(found.pageClass) ? 'zero' : 'absent';
-    }
-    const content = await this.#unit(offset, batch, found.unit, found.storedAt);
-    into.set(content.subarray(found.page * pageSize, (found.page + 1) * pageSize));
-    return 'data';
-  }
-
-  async #unit(offset: number, batch: RamBatch, unit: number, storedAt: number): Promise<Uint8Array> {
-    return this.#kept(this.#units, `${offset}/${unit}`, KEPT_UNITS, async () => {
-      const stored = await this.#store.read(offset + HEADER_BYTES + storedAt, batch.unitStored(unit));
-      if (crc32(stored) !== batch.unitChecksum(unit)) throw batch.unitError(unit);
-      if (batch.unitCodec(unit) === CODEC.raw) return stored;
-      const content = new Uint8Array(batch.unitPages(unit) * batch.pageSize);
-      decodeAt(batch.unitCodec(unit), stored, content, batch.where);
-      return content;
-    });
-  }
-
-  #head(offset: number): Promise<RamBatch> {
-    return this.#kept(this.#heads, offset, KEPT_HEADS, () => this.#store.ramHead(offset, this.preamble.pageSize));
-  }
-
   #entries(segment: Segment): Promise<readonly IndexEntry[]> {
-    return this.#kept(this.#indexes, segment.offset, KEPT_SEGMENTS, async () => {
+    return kept(this.#indexes, segment.offset, KEPT_SEGMENTS, async () => {
       const { header, body } = await this.#store.fetch(segment.offset);
       expectType(header, TYPE.index);
       return decodeIndex(bodyReader(header, body)).entries;
@@ -177,7 +151,7 @@ export class IndexedImage {
   }
 
   async #pool(entry: IndexEntry): Promise<TmemPool> {
-    return this.#kept(this.#pools, entry.incarnation, LIMITS.tmemPools * 4, async () => {
+    return kept(this.#pools, entry.incarnation, LIMITS.tmemPools * 4, async () => {
       const { header, body } = await this.#store.fetch(entry.offset);
       expectType(header, entry.type);
       return decodeTmemPool(bodyReader(header, body), header.type);
@@ -201,15 +175,6 @@ export class IndexedImage {
       const segment = this.#segments[i];
       if ((segment.kinds & kind) !== 0) yield segment;
     }
-  }
-
-  /** Keeps what `make` gives, and forgets what was used longest ago. */
-  async #kept<K, V>(cache: Map<K, V>, key: K, most: number, make: () => Promise<V>): Promise<V> {
-    const value = cache.get(key) ?? (await make());
-    cache.delete(key);
-    cache.set(key, value);
-    if (cache.size > most) cache.delete(cache.keys().next().value!);
-    return value;
   }
 }
 

@@ -173,16 +173,31 @@ export class StreamWriter {
   async device(about: Omit<device.Device, 'kind' | 'bytes' | 'sha256'>, blob: Uint8Array): Promise<void> {
     const hash = new Sha256();
     hash.update(blob);
-    const header = { ...about, bytes: blob.byteLength, sha256: hash.digest() };
+    await this.longDevice({ ...about, bytes: blob.byteLength, sha256: hash.digest() }, [blob]);
+  }
+
+  /**
+   * A device blob that comes in parts of any length. That they are what the header says is for the reader to find out:
+   * `LENGTH_MISMATCH` and `DEVICE_DIGEST` come from there.
+   */
+  async longDevice(
+    header: Omit<device.Device, 'kind'>,
+    parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  ): Promise<void> {
     await this.#ordered(TYPE.device, () => device.encodeDevice(header));
-    for (let offset = 0; offset < blob.byteLength; offset += LIMITS.chunkBytes) {
-      const chunk = blob.subarray(offset, offset + LIMITS.chunkBytes);
-      await this.#ordered(TYPE.deviceData, () =>
-        this.#chunk(chunk, (codec, stored) =>
-          device.encodeDeviceDataHead(about.device, codec, offset, chunk.byteLength, stored),
-        ),
-      );
-      this.#counts.deviceBytes += chunk.byteLength;
+    let offset = 0;
+    for await (const part of parts) {
+      for (let at = 0; at < part.byteLength; at += LIMITS.chunkBytes) {
+        const chunk = part.subarray(at, at + LIMITS.chunkBytes);
+        const position = offset;
+        await this.#ordered(TYPE.deviceData, () =>
+          this.#chunk(chunk, (codec, stored) =>
+            device.encodeDeviceDataHead(header.device, codec, position, chunk.byteLength, stored),
+          ),
+        );
+        this.#counts.deviceBytes += chunk.byteLength;
+        offset += chunk.byteLength;
+      }
     }
   }
 

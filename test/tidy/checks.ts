@@ -150,7 +150,7 @@ export const platformImports: Check = (tree) => {
   for (const [path, source] of files(tree, CODE)) {
     const inSrc = inFolder(path, 'src');
     const folder = Object.keys(BROWSER_FOLDERS).find((key) => inFolder(path, key));
-    const browser = folder !== undefined && path !== BROWSER_FOLDERS[folder];
+    const browser = folder !== undefined && !isAdapter(path, BROWSER_FOLDERS[folder]);
     const pure = isPure(path) && path !== BROWSER_FOLDERS[folder ?? ''];
     for (const { specifier, line } of importsOf(lexed(source).tokens)) {
       if (specifier.startsWith('.')) continue;
@@ -174,6 +174,11 @@ export const platformImports: Check = (tree) => {
   }
   return findings;
 };
+
+/** The one file of a folder that may know where it runs, or its twin for browsers. */
+function isAdapter(path: string, adapter: string): boolean {
+  return path === adapter || path === adapter.replace(/\.ts$/, '.browser.ts');
+}
 
 function isPure(path: string): boolean {
   return PURE_FOLDERS.some((f) => inFolder(path, f)) && !EFFECTS.some((f) => inFolder(path, f));

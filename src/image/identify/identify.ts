@@ -3,6 +3,7 @@ import type { RandomAccess } from '../../bytes/endpoints.ts';
 import { TransmigrateError } from '../../errors.ts';
 import { endsAsVhd, openVhd } from '../../foreign/vhd/vhd.ts';
 import { unpackedSource } from '../../io/compressed/unpack.ts';
+import { piecesOf } from '../../io/pieces-of.ts';
 import type { ByteSource } from '../../io/source.ts';
 import { checkMagic } from '../../stream/preamble.ts';
 import { withLookalike } from '../lookalike.ts';
@@ -12,8 +13,6 @@ import { Peek } from './peek.ts';
 
 /** Compressed in compressed in compressed: nobody means it. */
 const WRAPPINGS_MOST = 4;
-/** Bytes of a piece when a container that is read at any place is read in order. */
-const PIECE_BYTES = 1024 * 1024;
 
 export interface IdentifyOptions {
   /** Take it for raw memory, which nothing in it can tell. */
@@ -167,15 +166,5 @@ class Wrapped {
       pieces: () => piecesOf(disk),
       close: () => below.close(),
     };
-  }
-}
-
-async function* piecesOf(input: RandomAccess): AsyncGenerator<Uint8Array> {
-  const buffer = new Uint8Array(PIECE_BYTES);
-  for (let at = 0; at < input.size;) {
-    const found = await input.readAt(at, buffer);
-    if (found === 0) return;
-    at += found;
-    yield buffer.subarray(0, found);
   }
 }

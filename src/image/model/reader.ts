@@ -62,7 +62,8 @@ export interface ImageReader {
   findingCounts(): ReadonlyMap<string, number>;
   /** Bytes of the image that were read. */
   readonly offset: number;
+  /** Complete checkpoints so far, and where in the image the last of them ended. */
+  readonly checkpoints: { readonly complete: number; readonly end: number };
   /** Bytes after the image's end, and whether they are all zero. */
   readonly trailing: { readonly bytes: number; readonly zero: boolean };
 }
-

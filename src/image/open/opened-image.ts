@@ -17,6 +17,13 @@ export interface MemoryBatch {
   readonly bytes: Uint8Array;
 }
 
+/** Pages that follow each other and are not present. */
+export interface AbsentRun {
+  readonly firstPfn: number;
+  readonly pages: number;
+  readonly pageClass: number;
+}
+
 /** Guest memory as it is at the end of the image: the newest of each page. */
 export interface ImageMemory {
   readonly pageSize: number;
@@ -33,6 +40,8 @@ export interface ImageMemory {
   pageClass(pfn: number): number | undefined;
   /** The pages that are present, in ascending pfn, in batches of at most `batchPages`. */
   batches(options?: { readonly firstPfn?: number; readonly batchPages?: number }): AsyncGenerator<MemoryBatch>;
+  /** Pages that the image names and that are not present, in ascending pfn: of which class (stream 7.1). */
+  absent(): Iterable<AbsentRun>;
   /**
    * Page tables and cr3 of this image name frames of the machine, and not pfns (cores of PV domains): the pfn of a
    * frame, or -1. Undefined where they name pfns.

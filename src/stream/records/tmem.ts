@@ -183,6 +183,11 @@ export class TmemPages {
     }
   }
 
+  /** The whole body, for who passes the batch on as it is. A view. */
+  get body(): Uint8Array {
+    return this.#body;
+  }
+
   /** Word 0, 1 or 2 of a page's object id. Allocates a BigInt: for printing and single look-ups. */
   objectWord(page: number, word: number): bigint {
     return this.#view.getBigUint64(this.#entry(page) + 8 * word, true);

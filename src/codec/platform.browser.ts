@@ -1,0 +1,133 @@
+/**
+ * What platform.ts is in a browser, over what browsers have and three small packages of plain JavaScript. A bundler
+ * takes this file in its place by the field `browser` of package.json; without a bundler an import map does.
+ *
+ * There is no zstd encoder here: what would be compressed with it is stored raw, which every reader takes.
+ */
+import { sha256 } from '@noble/hashes/sha2.js';
+import { deflateSync, Inflate } from 'fflate';
+import { decompress } from 'fzstd';
+import { crc32InJavaScript } from '../bytes/crc32.ts';
+import { zstdFrameFault } from './zstd-frame.ts';
+
+export function zstdEncode(_original: Uint8Array, _out: Uint8Array, _level: number): number {
+  return -1;
+}
+
+export function zstdDecode(stored: Uint8Array, out: Uint8Array): string {
+  const fault = zstdFrameFault(stored, out.length);
+  if (fault !== '') return fault;
+  try {
+    // With a buffer given it would not tell content that is too long from content that fits.
+    const content = decompress(stored);
+    if (content.length > out.length) return 'the content is longer than expected';
+    if (content.length < out.length) return 'the content is shorter than expected';
+    out.set(content);
+    return '';
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+export function deflateEncode(original: Uint8Array, out: Uint8Array, level: number): number {
+  const encoded = deflateSync(original, { level: level as 1 });
+  if (encoded.length > out.length) return -1;
+  out.set(encoded);
+  return encoded.length;
+}
+
+export function deflateDecode(stored: Uint8Array, out: Uint8Array): string {
+  let used = 0;
+  let ended = false;
+  let tooLong = false;
+  const inflate = new Inflate((chunk, final) => {
+    ended ||= final;
+    tooLong ||= used + chunk.length > out.length;
+    if (!tooLong) out.set(chunk, used);
+    used += chunk.length;
+  });
+  try {
+    inflate.push(stored, true);
+  } catch (error) {
+    return reasonOf(error);
+  }
+  if (tooLong) return 'the content is longer than expected';
+  if (!ended) return 'the stream ends too early';
+  return used < out.length ? 'the content is shorter than expected' : '';
+}
+
+function reasonOf(error: unknown): string {
+  return `the decoder refuses it (${error instanceof Error ? error.message : String(error)})`;
+}
+
+export const crc32IsNative: boolean = false;
+
+export function crc32(bytes: Uint8Array, seed = 0): number {
+  return crc32InJavaScript(bytes, seed);
+}
+
+export class Sha256 {
+  readonly #hash = sha256.create();
+
+  update(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+  }
+
+  digest(): Uint8Array {
+    return this.#hash.digest();
+  }
+}
+
+export function isZeroRange(bytes: Uint8Array, at: number, length: number): boolean {
+  const end = at + length;
+  let position = at;
+  // Words where the array lets them be seen: a page begins at a multiple of eight in almost every buffer.
+  const first = bytes.byteOffset + position;
+  if (first % 8 === 0) {
+    const words = new Float64Array(bytes.buffer, first, Math.floor(length / 8));
+    // -0 and NaN are not zero bytes, and neither compares as the number 0 in Object.is.
+    for (const word of words) if (!Object.is(word, 0)) return false;
+    position += words.byteLength;
+  }
+  for (; position < end; position++) if (bytes[position] !== 0) return false;
+  return true;
+}
+
+/** A thread that answers each message with one. */
+export interface Thread {
+  post(message: unknown): void;
+  stop(): Promise<void>;
+}
+
+/** What is used of a browser's Worker: its types are not those of Node. */
+interface WebWorker {
+  onmessage: (event: { readonly data: unknown }) => void;
+  onerror: (event: { readonly message: string }) => void;
+  postMessage(message: unknown): void;
+  terminate(): void;
+}
+
+interface WorkerScope {
+  readonly Worker: new (url: URL, options: { type: 'module' }) => WebWorker;
+  onmessage: (event: { readonly data: unknown }) => void;
+  postMessage(message: unknown): void;
+}
+
+export function startThread(
+  entry: URL,
+  onMessage: (message: unknown) => void,
+  onError: (error: Error) => void,
+): Thread {
+  const worker = new (globalThis as unknown as WorkerScope).Worker(entry, { type: 'module' });
+  worker.onmessage = ({ data }) => onMessage(data);
+  worker.onerror = ({ message }) => onError(new Error(message));
+  return {
+    post: (message) => worker.postMessage(message),
+    stop: () => Promise.resolve(worker.terminate()),
+  };
+}
+
+export function serveThread(answer: (message: unknown) => unknown): void {
+  const scope = globalThis as unknown as WorkerScope;
+  scope.onmessage = ({ data }) => scope.postMessage(answer(data));
+}

@@ -1,0 +1,31 @@
+import { TransmigrateError } from '../../errors.ts';
+import type { ByteSource } from '../../io/source.ts';
+import type { Work } from '../../io/work.ts';
+import type { FormatName } from '../identify/layers.ts';
+import type { ImageReader, ReaderOptions } from '../model/reader.ts';
+import { TmigImageReader } from './tmig/tmig-reader.ts';
+import { XenImageReader } from './xen/xen-reader.ts';
+
+/**
+ * The reader of a format.
+ * @param image without what is wrapped around it; it stays the caller's.
+ * @throws UNSUPPORTED_FEATURE for a format that is only known by name
+ */
+export function readerOf(format: FormatName, image: ByteSource, options: ReaderOptions & Work = {}): ImageReader {
+  switch (format) {
+    case 'tmig':
+      return new TmigImageReader(image, options);
+    case 'xen-libxc':
+    case 'xen-libxc-v2':
+    case 'libxl':
+    case 'xl':
+    case 'xenopsd':
+      return new XenImageReader(format, image, options);
+    default:
+      throw new TransmigrateError('UNSUPPORTED_FEATURE', `Images of the format ${format} can't be read yet`, {
+        offset: 0,
+        path: image.name,
+        data: { format },
+      });
+  }
+}
