@@ -1,4 +1,3 @@
-import { TransmigrateError } from '../errors.ts';
 import type { HostClient } from '../host/client.ts';
 import type { DemoStep } from '../host/demo.ts';
 import type { runHost } from '../host/run.ts';
@@ -7,8 +6,8 @@ import type { FileSink } from '../io/file-sink.ts';
 import type { openPipeSource } from '../io/pipe.ts';
 import type { ByteSource } from '../io/source.ts';
 import type { spool } from '../io/spool.ts';
-import type { Work } from '../io/work.ts';
 import type * as memoryTools from '../image/memory/tools.ts';
+import type { openImage } from '../image/open/open-image.ts';
 import type { OpenedImage } from '../image/open/opened-image.ts';
 import type { inspectImage } from '../image/inspect.ts';
 import type { ReplayReport } from '../tmem/replay.ts';
@@ -31,8 +30,7 @@ export interface Library {
   readonly createFile: typeof FileSink.create;
   readonly inspectImage: typeof inspectImage;
   readonly verifyImage: typeof verifyImage;
-  /** Opens an image of any format. The source stays the caller's to close, after the image. */
-  readonly openImage: (source: ByteSource, options?: Work & { readonly checkpoint?: boolean }) => Promise<OpenedImage>;
+  readonly openImage: typeof openImage;
   readonly memoryTools: () => Promise<typeof memoryTools>;
   readonly debugImage: (image: OpenedImage) => Promise<DebugSession>;
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
@@ -49,7 +47,7 @@ export const library: Library = {
   createFile: async (...args) => (await import('../io/file-sink.ts')).FileSink.create(...args),
   inspectImage: async (...args) => (await import('../image/inspect.ts')).inspectImage(...args),
   verifyImage: async (...args) => (await import('../image/verify.ts')).verifyImage(...args),
-  openImage: () => Promise.reject(new TransmigrateError('UNSUPPORTED_FEATURE', 'Images can not be opened yet')),
+  openImage: async (...args) => (await import('../image/open/open-image.ts')).openImage(...args),
   memoryTools: () => import('../image/memory/tools.ts'),
   debugImage: async (image) => {
     const [{ GdbSession }, { serveGdb }] = await Promise.all([

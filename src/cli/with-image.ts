@@ -29,7 +29,8 @@ export async function withImage(
   let image: OpenedImage | undefined;
   try {
     image = await context.library.openImage(source, {
-      checkpoint: options.toCheckpoint === true,
+      toCheckpoint: options.toCheckpoint === true,
+      spool: context.library.spool,
       onProgress: progress.update,
       signal: context.signal,
     });
@@ -37,7 +38,7 @@ export async function withImage(
     await work(image);
   } finally {
     progress.finish();
+    // It owns the source, which was closed if it could not be opened.
     await image?.close();
-    await source.close();
   }
 }

@@ -14,7 +14,7 @@ interface FindOptions extends ImageOptions {
   readonly utf16?: Uint8Array;
   readonly count?: boolean;
   readonly max?: number;
-  readonly from?: bigint;
+  readonly start?: bigint;
 }
 
 /** Most places that one JSON object lists. */
@@ -34,7 +34,7 @@ export function memoryFindCommand(context: Context): Command {
     .addOption(new Option('--utf16 <text>', 'this text, as UTF-16, little-endian').argParser(utf16Bytes))
     .option('--count', 'print only how many')
     .addOption(new Option('--max <n>', 'stop after so many').argParser(parseCount))
-    .addOption(new Option('--from <address>', 'where to begin').argParser(parseAddress))
+    .addOption(new Option('--start <address>', 'where to begin').argParser(parseAddress))
     .option('--json', 'print one JSON object')
     .action(async (file: string, _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<FindOptions>();
@@ -58,7 +58,7 @@ async function find(context: Context, image: OpenedImage, pattern: Uint8Array, o
   const max = options.max ?? (options.json === true && isListed ? JSON_MATCHES : Number.POSITIVE_INFINITY);
   const matches: string[] = [];
   let count = 0;
-  const work = { onProgress: progress.update, signal: context.signal, ...(options.from && { from: options.from }) };
+  const work = { onProgress: progress.update, signal: context.signal, ...(options.start && { from: options.start }) };
   try {
     for await (const { firstPfn, offsets } of findBytes(image.memory, pattern, work)) {
       const wanted = offsets.slice(0, max - count);

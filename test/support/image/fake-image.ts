@@ -2,6 +2,7 @@
 import { TransmigrateError } from '../../../src/errors.ts';
 import type { ImageHead } from '../../../src/image/model/event.ts';
 import type {
+  AbsentRun,
   ImageMemory,
   MemoryBatch,
   OpenedImage,
@@ -53,6 +54,8 @@ export class FakeMemory implements ImageMemory {
     new DataView(bytes.buffer).setBigUint64(0, value, true);
     this.put(address, bytes);
   }
+
+  *absent(): Generator<AbsentRun> {}
 
   readPage(pfn: number, into: Uint8Array): Promise<PageContent> {
     this.reads += 1;
