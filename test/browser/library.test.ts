@@ -9,6 +9,7 @@ import { join, normalize } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { CODEC, MemorySink, StreamWriter } from '../../src/index.ts';
+import type * as Library from '../../src/browser.ts';
 import { EXPECTED, imageBytes } from '../support/xen/corpus.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -38,7 +39,9 @@ function importMap(): string {
     ['fflate', '/node_modules/fflate/esm/browser.js'],
     ['fzstd', '/node_modules/fzstd/esm/index.mjs'],
   ];
-  return JSON.stringify({ imports: Object.fromEntries([...adapters, ...packages]) });
+  const imports: Record<string, string> = {};
+  for (const [from, to] of [...adapters, ...packages]) imports[from] = to;
+  return JSON.stringify({ imports });
 }
 
 /** @returns where a path of the server lies, or undefined. */
@@ -132,7 +135,7 @@ after(async () => {
 async function opened(path: string): Promise<{ format: string; name: unknown; pages: number; digest: string }> {
   return page.evaluate(async (url) => {
     const library = '/dist/browser.js';
-    const { openImage, blobSource } = (await import(library)) as typeof import('../../src/browser.ts');
+    const { openImage, blobSource } = (await import(library)) as typeof Library;
     const blob = await (await fetch(url)).blob();
     const image = await openImage(blobSource(blob, url), {
       // What is compressed as a whole is unpacked into a Blob of the browser's own.
@@ -154,7 +157,7 @@ async function opened(path: string): Promise<{ format: string; name: unknown; pa
     const all = new Uint8Array(await new Blob(parts).arrayBuffer());
     const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', all));
     return {
-      format: image.format as string,
+      format: image.format,
       name: image.about['name'],
       pages: image.memory.pages,
       digest: [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join(''),

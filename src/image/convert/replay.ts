@@ -1,5 +1,6 @@
 import type { ByteSink, RandomAccess } from '../../bytes/endpoints.ts';
 import { TransmigrateError } from '../../errors.ts';
+import { GatheredSink } from '../../io/gathered-sink.ts';
 import { piecesOf } from '../../io/pieces-of.ts';
 import type { ByteSource } from '../../io/source.ts';
 import type { Work } from '../../io/work.ts';
@@ -28,10 +29,12 @@ export async function replayOrigin(source: ByteSource, sink: ByteSink, work: Wor
   const random = source.random!;
   const pages = new PageBytes(source, work);
   const devices = new DeviceBytes(random);
+  const gathered = new GatheredSink(sink);
   for await (const step of originSteps(originParts(random))) {
-    await replayStep(step, sink, pages, devices);
+    await replayStep(step, gathered, pages, devices);
   }
   await pages.finish();
+  await gathered.end();
 }
 
 async function replayStep(step: OriginStep, sink: ByteSink, pages: PageBytes, devices: DeviceBytes): Promise<void> {
