@@ -1,16 +1,19 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { OpenedImage } from '../image/open/opened-image.ts';
 import { openSource, startProgress, type Context, type GlobalOptions } from './context.ts';
 
 /** Options of every command that looks into an image of any format. */
 export interface ImageOptions extends GlobalOptions {
   readonly toCheckpoint?: boolean;
+  readonly from?: 'raw';
   readonly json?: boolean;
 }
 
-/** Adds `--to-checkpoint`. */
+/** Adds `--to-checkpoint` and `--from`. */
 export function addImageOptions(command: Command): Command {
-  return command.option('--to-checkpoint', 'take a cut image as it was at its last complete checkpoint');
+  return command
+    .option('--to-checkpoint', 'take a cut image as it was at its last complete checkpoint')
+    .addOption(new Option('--from <format>', 'what it is, where nothing in it tells: raw memory').choices(['raw']));
 }
 
 /**
@@ -30,6 +33,7 @@ export async function withImage(
   try {
     image = await context.library.openImage(source, {
       toCheckpoint: options.toCheckpoint === true,
+      ...(options.from !== undefined && { as: options.from }),
       spool: context.library.spool,
       onProgress: progress.update,
       signal: context.signal,

@@ -15,6 +15,7 @@ import { parseRange } from './numbers.ts';
 interface ExportOptions extends ImageOptions {
   readonly range?: AddressRange;
   readonly map?: string;
+  readonly force?: boolean;
 }
 
 /** What stands for standard output in place of a file. */
@@ -34,12 +35,14 @@ export function memoryExportCommand(context: Context): Command {
     .argument('<target>', 'the file that is written; "-": standard output')
     .addOption(new Option('--range <range>', 'FROM-TO, where TO is not in it, or FROM+LENGTH').argParser(parseRange))
     .option('--map <file>', 'write there, as JSON, which pages are missing')
+    .option('--force', 'replace files that are there')
     .option('--json', 'print one JSON object; to standard error when memory goes to standard output')
     .action(async (file: string, target: string, _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<ExportOptions>();
       if (target === STDOUT && context.stdout.stream.isTTY === true) {
         throw new TransmigrateError('USAGE', 'Memory is not for a terminal', { next: 'Name a file, or send it on.' });
       }
+      for (const path of [target, options.map ?? STDOUT]) refuseToReplace(context, path, options);
       await withImage(context, file, options, (image) => exportTo(context, image, target, options));
     });
   return addExamples(addImageOptions(command), [
@@ -77,6 +80,15 @@ async function exportTo(context: Context, image: OpenedImage, target: string, op
   } finally {
     progress.finish();
   }
+}
+
+/** Said before anything is read. @throws WRITE_FAILED */
+function refuseToReplace(context: Context, path: string, { force }: ExportOptions): void {
+  if (path === STDOUT || force === true || !context.fileExists(path)) return;
+  throw new TransmigrateError('WRITE_FAILED', `Can't write ${path}: it is there already`, {
+    next: 'Name another file, or replace it with --force.',
+    data: { file: path },
+  });
 }
 
 function createFile(context: Context, path: string): Promise<FileSink> {

@@ -46,14 +46,14 @@ async function runOn(argv: readonly string[], options: FakeOptions = {}, memory 
     ...options,
     library: {
       openImage: (_source, choice) => {
-        asked.push(choice?.toCheckpoint);
+        asked.push(choice?.toCheckpoint, choice?.as);
         return Promise.resolve(image);
       },
       ...options.library,
     },
   });
   const code = await run(argv, world.context);
-  assert.equal(image.closed, asked.length, 'the image was closed');
+  assert.equal(image.closed, asked.length / 2, 'the image was closed');
   return { ...world, code, image, asked };
 }
 
@@ -235,9 +235,19 @@ describe('memory export', () => {
   it('writes a file and the map of what is missing', async () => {
     const path = join(directory, 'all.raw');
     const map = join(directory, 'map.json');
-    const { code, out, asked } = await runOn(['memory', 'x', 'export', path, '--map', map, '--to-checkpoint']);
+    const { code, out, asked } = await runOn([
+      'memory',
+      'x',
+      'export',
+      path,
+      '--map',
+      map,
+      '--to-checkpoint',
+      '--from',
+      'raw',
+    ]);
     assert.equal(code, 0);
-    assert.deepEqual(asked, [true]);
+    assert.deepEqual(asked, [true, 'raw']);
     assert.match(out.text, /all\.raw: 28 KiB \(28,672 bytes\), 6 pages present, 1 page absent\n$/);
     const bytes = readFileSync(path);
     assert.equal(bytes.length, 7 * PAGE);
@@ -279,8 +289,11 @@ describe('memory export', () => {
     const old = join(directory, 'old');
     writeFileSync(old, 'old');
     const before = readdirSync(directory);
-    const argv = ['memory', 'export', 'x', old, '--map', join(directory, 'no-map')];
-    const { code } = await runOn(argv, {}, memory);
+    const refused = await runOn(['memory', 'export', 'x', old], { files: [old] });
+    assert.equal(refused.code, 15);
+    assert.match(refused.err.text, /it is there already \(WRITE_FAILED\)\n.*--force/);
+    const argv = ['memory', 'export', 'x', old, '--force', '--map', join(directory, 'no-map')];
+    const { code } = await runOn(argv, { files: [old] }, memory);
     assert.equal(code, 10);
     assert.deepEqual(readdirSync(directory), before);
     assert.equal(readFileSync(old, 'utf8'), 'old');
