@@ -201,7 +201,7 @@ describe('a machine in long mode', { skip: noGdb }, () => {
       'bt',
       'x/i middle',
     ]);
-    assert.deepEqual(said.match(/^#\d.*$/gm), [
+    assert.deepEqual(said.match(/^#\d.*$/gm)?.slice(0, 3), [
       '#0  0xffffffff8100001a in inner ()',
       '#1  0xffffffff81000014 in middle ()',
       '#2  0xffffffff81000009 in outer ()',
@@ -356,9 +356,42 @@ describe('real images of Xen', () => {
   });
 });
 
+/** Why an image can't be looked into yet, or undefined. */
+function notOpened(image: string): string | undefined {
+  const { stdout } = transmigrate('memory', image, 'find', '--hex', '00', '--max', '1', '--json');
+  const { error } = JSON.parse(stdout) as { error?: { code: string } };
+  return error?.code === 'UNSUPPORTED_FEATURE' ? 'SKIPPED: this format is not opened yet' : undefined;
+}
+
+describe("Xen's own dump of the same memory", { skip: noGdb }, () => {
+  for (const name of ['xen-4.17-pv-tiny64-4m', 'xen-4.17-hvm-seabios-16m']) {
+    const core = corpusFile(`xen-core/${name}.core`);
+    it(`shows the same as the save: ${name}`, { skip: core.skip }, (t) => {
+      const reason = notOpened(core.path);
+      if (reason !== undefined) return t.skip(reason);
+      // Page tables of the PV core name frames of the machine, those of the save its own pages.
+      const commands = ['info registers', 'x/8i $pc', 'x/64xg $sp', 'x/4096xb $pc & ~0xfff'];
+      const shown = [core.path, corpusFile(`xen-core/${name}-corepair.xl`).path].map((image) => {
+        const said = gdb(image, commands);
+        return { registers: registersIn(said), memory: said.match(/^(?:=>)? *0x[0-9a-f]+:\t.*$/gm) ?? [] };
+      });
+      const [dumped, saved] = shown;
+      assert.ok(saved.memory.length > 512 + 32, String(saved.memory.length));
+      assert.deepEqual(dumped.memory, saved.memory);
+      for (const [register, value] of saved.registers) {
+        // The frame of the machine is another number than the page.
+        if (register === 'cr3' && name.includes('pv')) continue;
+        if (![value, dumped.registers.get(register)].includes('<unavailable>')) {
+          assert.equal(dumped.registers.get(register), value, register);
+        }
+      }
+      return undefined;
+    });
+  }
+});
+
 interface GoldenEntry {
   readonly name: string;
-  readonly file: string;
   readonly core?: { readonly file: string };
   readonly golden: { readonly gdb?: { readonly stdout: string } };
 }
@@ -369,36 +402,32 @@ describe('what gdb saw on QEMU itself', { skip: noGdb }, () => {
     ? (JSON.parse(readFileSync(manifest, 'utf8')) as { entries: GoldenEntry[] }).entries
     : [];
   it('is recorded', { skip: entries.length === 0 && 'SKIPPED: no ../shared/corpus/qemu beside the checkout' }, () => {
-    assert.ok(entries.some(({ golden }) => golden.gdb !== undefined));
+    assert.ok(entries.some(({ core, golden }) => core !== undefined && golden.gdb !== undefined));
   });
 
-  for (const { name, file, core, golden } of entries) {
-    for (const captured of [file, core?.file]) {
-      if (captured === undefined || golden.gdb === undefined) continue;
-      it(`is seen in ${captured} (${name})`, (t) => {
-        const image = corpusFile(`qemu/${captured.replace(/\.zst$/, '')}`).path;
-        const opened = transmigrate('memory', image, 'find', '--hex', '00', '--max', '1', '--json');
-        const { error } = JSON.parse(opened.stdout) as { error?: { code: string } };
-        if (error?.code === 'UNSUPPORTED_FEATURE' || error?.code === 'NOT_AN_IMAGE') {
-          return t.skip(`SKIPPED: ${error.code}: this format is not opened yet`);
-        }
-        const said = gdb(image, ['info registers', 'x/4xw 0x100000', 'x/4xw 0x101000', 'x/8xb $pc', 'info threads']);
-        const golden64 = registersIn(golden.gdb!.stdout);
-        const seen = registersIn(said);
-        assert.ok(seen.size > 16, said);
-        for (const [register, value] of seen) {
-          // A guest in 32-bit mode is shown as one, where QEMU showed what its processor can.
-          const there = golden64.get(register) ?? golden64.get(register.replace(/^e/, 'r'));
-          if (value !== '<unavailable>') assert.equal(value, there, register);
-        }
-        for (const register of ['eax', 'esp', 'eip', 'eflags', 'cs', 'cr0']) {
-          assert.match(seen.get(register) ?? '', /^0x/, register);
-        }
-        const memory = (text: string): string[] => text.match(/^0x[0-9a-f]+:\t.*$/gm) ?? [];
-        assert.deepEqual(memory(said), memory(golden.gdb!.stdout));
-        assert.equal(memory(said).length, 3);
-        return undefined;
-      });
-    }
+  for (const { core, golden } of entries) {
+    const recorded = golden.gdb?.stdout;
+    if (core === undefined || recorded === undefined) continue;
+    it(`is seen in ${core.file}`, (t) => {
+      const image = corpusFile(`qemu/${core.file.replace(/\.zst$/, '')}`).path;
+      const reason = notOpened(image);
+      if (reason !== undefined) return t.skip(reason);
+      const said = gdb(image, ['info registers', 'x/4xw 0x100000', 'x/4xw 0x101000', 'x/8xb $pc', 'info threads']);
+      const there = registersIn(recorded);
+      const seen = registersIn(said);
+      assert.ok(seen.size > 16, said);
+      for (const [register, value] of seen) {
+        // A guest in 32-bit mode is shown as one, where QEMU showed what its processor can.
+        const expected = there.get(register) ?? there.get(register.replace(/^e/, 'r'));
+        if (value !== '<unavailable>') assert.equal(value, expected, register);
+      }
+      for (const register of ['eax', 'esp', 'eip', 'eflags', 'cs', 'cr0']) {
+        assert.match(seen.get(register) ?? '', /^0x/, register);
+      }
+      const memory = (text: string): string[] => text.match(/^0x[0-9a-f]+:\t.*$/gm) ?? [];
+      assert.deepEqual(memory(said), memory(recorded));
+      assert.equal(memory(said).length, 3);
+      return undefined;
+    });
   }
 });
