@@ -370,7 +370,7 @@ describe("Xen's own dump of the same memory", { skip: noGdb }, () => {
       const reason = notOpened(core.path);
       if (reason !== undefined) return t.skip(reason);
       // Page tables of the PV core name frames of the machine, those of the save its own pages.
-      const commands = ['info registers', 'x/8i $pc', 'x/64xg $sp', 'x/4096xb $pc & ~0xfff'];
+      const commands = ['info registers', 'x/8i $pc', 'x/64xg $sp', 'x/4096xb (unsigned long)$pc & ~0xfff'];
       const shown = [core.path, corpusFile(`xen-core/${name}-corepair.xl`).path].map((image) => {
         const said = gdb(image, commands);
         return { registers: registersIn(said), memory: said.match(/^(?:=>)? *0x[0-9a-f]+:\t.*$/gm) ?? [] };

@@ -59,6 +59,14 @@ const BIT_7 = 0x80n;
 /** Bits 12 to 51 of an entry, which name a frame. */
 const FRAME_BITS = 0xf_ffff_ffff_f000n;
 
+/** The entry that was read last, and of which address. */
+interface LastEntry {
+  readonly address: bigint;
+  readonly level: LevelName;
+  readonly table: bigint;
+  readonly entry: bigint;
+}
+
 /** The memory that one processor sees. */
 export class AddressSpace {
   readonly paging: Paging | PagingUnknown;
@@ -93,45 +101,42 @@ export class AddressSpace {
       if (isMarked && level.bit7 === 'not-valid') return unmapped({ why: 'not-valid', ...where });
       const isLarge = isMarked && (level.bit7 === 'large' || (level.bit7 === 'large-with-pse' && paging.largePages));
       if (level.name === 'PTE' || isLarge) return this.#mapped(where, level, paging.mode);
-      table = entry & FRAME_BITS;
+      const next = this.#physical(entry & FRAME_BITS);
+      if (next === undefined) return this.#unknownFrame(where, entry & FRAME_BITS);
+      table = next;
     }
     throw new RangeError('the last level of every mode is a PTE');
   }
 
   /** An entry of a table, or why it can't be read. */
   async #entry(address: bigint, level: LevelName, at: bigint, bytes: number): Promise<bigint | NoMapping> {
-    const physical = this.#physical(at);
-    if (physical === undefined) {
-      return unmapped({ address, why: 'frame-unknown', level, pfn: Number(at >> FRAME_SHIFT) });
-    }
     const { pageSize } = this.#pages.memory;
-    const pfn = Number(physical / BigInt(pageSize));
+    const pfn = Number(at / BigInt(pageSize));
     const { content, view, error } = await this.#pages.page(pfn);
-    const where = { address, level, table: physical, pfn };
+    const where = { address, level, table: at, pfn };
     if (content === 'absent') return unmapped({ why: 'table-absent', ...where });
     if (error !== null) return unmapped({ why: 'table-damaged', ...where, error });
-    const offset = Number(physical % BigInt(pageSize));
+    const offset = Number(at % BigInt(pageSize));
     return bytes === 4 ? BigInt(view.getUint32(offset, true)) : view.getBigUint64(offset, true);
   }
 
-  #mapped(
-    { address, level, entry }: { address: bigint; level: LevelName; entry: bigint },
-    { shift }: Level,
-    mode: PagingMode,
-  ): Translation {
+  #mapped(where: LastEntry, { shift }: Level, mode: PagingMode): Translation {
+    const { address, level, entry } = where;
     const within = (1n << shift) - 1n;
     // PSE-36: bits 13 to 20 of an entry of 4 MiB are bits 32 to 39 of the address.
     const high = mode === '32-bit' && level === 'PDE' ? ((entry >> 13n) & 0xffn) << 32n : 0n;
     const base = (entry & FRAME_BITS & ~within) | high;
     const at = base | (address & within);
     const physical = this.#physical(at);
-    if (physical === undefined) {
-      return unmapped({ address, why: 'frame-unknown', level, entry, pfn: Number(at >> FRAME_SHIFT) });
-    }
+    if (physical === undefined) return this.#unknownFrame(where, at);
     const pageBytes = Number(within + 1n);
     // Frames of the machine that follow each other are pages that need not.
     const unit = this.#pages.memory.pfnOfFrame === undefined ? within : BigInt(FRAME_BYTES - 1);
     return { mapped: true, physical, bytesLeft: Number(unit - (address & unit)) + 1, pageBytes, entry };
+  }
+
+  #unknownFrame(where: LastEntry, at: bigint): NoMapping {
+    return unmapped({ why: 'frame-unknown', ...where, pfn: Number(at >> FRAME_SHIFT) });
   }
 
   /** The physical address that an address in page tables stands for; undefined when the image does not know it. */

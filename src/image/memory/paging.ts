@@ -9,7 +9,7 @@ export type PagingMode = (typeof PAGING_MODES)[number];
 /** What it takes to walk. */
 export interface Paging {
   readonly mode: PagingMode;
-  /** Where the top table is: a physical address, or, where the image says so, one of the machine. */
+  /** Where the top table is. */
   readonly root: bigint;
   /** Whether a PDE of 32-bit paging may map 4 MiB (cr4.PSE). */
   readonly largePages: boolean;

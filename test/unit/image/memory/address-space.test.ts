@@ -179,7 +179,7 @@ describe('a walk', () => {
     memory.put64(0x3000 + 8, 0xa0_0083n);
     memory.put64(0x4000 + 8 * 5, 0x90_7003n);
     memory.put64(0x4000 + 8 * 6, 0x1_2345_6003n);
-    const paging = pagingOf({ domainType: 'pv', wordBits: 64 }, fakeVcpu({ cr3: 0x90_1000n }));
+    const paging = pagingOf({ domainType: 'pv', wordBits: 64 }, fakeVcpu({ cr3: 0x1000n }));
     const space = new AddressSpace(new PageCache(memory), paging);
     assert.equal(physicalOf(await space.translate(0x5123n)), 0x7123n);
     const { why, pfn } = stopOf(await space.translate(0x6123n));
