@@ -379,8 +379,8 @@ describe("Xen's own dump of the same memory", { skip: noGdb }, () => {
       assert.ok(saved.memory.length > 512 + 32, String(saved.memory.length));
       assert.deepEqual(dumped.memory, saved.memory);
       for (const [register, value] of saved.registers) {
-        // The frame of the machine is another number than the page.
-        if (register === 'cr3' && name.includes('pv')) continue;
+        // The domain was resumed after the save: its suspension returned 1, for cancelled.
+        if (register === 'rax' && name.includes('pv')) continue;
         if (![value, dumped.registers.get(register)].includes('<unavailable>')) {
           assert.equal(dumped.registers.get(register), value, register);
         }
