@@ -379,8 +379,9 @@ describe("Xen's own dump of the same memory", { skip: noGdb }, () => {
       assert.ok(saved.memory.length > 512 + 32, String(saved.memory.length));
       assert.deepEqual(dumped.memory, saved.memory);
       for (const [register, value] of saved.registers) {
-        // The domain was resumed after the save: its suspension returned 1, for cancelled.
-        if (register === 'rax' && name.includes('pv')) continue;
+        // The domain was resumed after the save: its suspension returned 1, for cancelled. The save names a page in rdx
+        // where the guest has a frame of the machine (foreign/xen-libxc 7.1).
+        if (name.includes('pv') && ['rax', 'rdx'].includes(register)) continue;
         if (![value, dumped.registers.get(register)].includes('<unavailable>')) {
           assert.equal(dumped.registers.get(register), value, register);
         }
