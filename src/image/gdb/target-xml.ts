@@ -10,6 +10,8 @@ export function targetXml({ name, features }: Architecture): string {
     '<!DOCTYPE target SYSTEM "gdb-target.dtd">',
     '<target version="1.0">',
     `<architecture>${name}</architecture>`,
+    // No system runs below another here; and gdb warns that it can't handle its own default on an 8086.
+    '<osabi>none</osabi>',
     ...features.flatMap(featureXml),
     '</target>',
     '',
