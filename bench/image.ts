@@ -227,9 +227,8 @@ if (values.json) {
     console.log(`${name.padEnd(20)} ${(seconds * 1000).toFixed(0).padStart(6)} ms`);
   for (const { what, aim, atMost, value } of rows) {
     const met = atMost ? value <= aim : value >= aim;
-    console.log(
-      `${what.padEnd(64)} ${value.toFixed(2).padStart(8)}  ${atMost ? 'at most' : 'at least'} ${aim}${met ? '' : '  MISSED'}`,
-    );
+    const bound = `${atMost ? 'at most' : 'at least'} ${aim}`;
+    console.log(`${what.padEnd(64)} ${value.toFixed(2).padStart(8)}  ${bound}${met ? '' : '  MISSED'}`);
   }
 }
 const missed = rows.some(({ aim, atMost, value }) => !(atMost ? value <= aim : value >= aim));
