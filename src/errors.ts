@@ -165,6 +165,10 @@ export const ERRORS = {
   // The command and its surroundings.
   USAGE: { class: 'usage', next: 'See `transmigrate --help`.' },
   CANCELLED: { class: 'cancelled', next: 'Nothing was changed.' },
+  MEMORY_ABSENT: {
+    class: 'failed',
+    next: '`transmigrate memory export --map` says which pages there are; --vcpu and --cr3 choose page tables.',
+  },
   OUTPUT_DIFFERS: { class: 'failed', next: 'See the steps above for the first difference.' },
   READ_FAILED: { class: 'store', next: 'Check that the file exists and can be read.' },
   WRITE_FAILED: { class: 'store', next: 'Check free space and permissions; nothing that looks whole was left behind.' },

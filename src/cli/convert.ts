@@ -144,7 +144,7 @@ async function intoFile(
   path: string,
   run: (sink: ByteSink) => Promise<Conversion>,
 ): Promise<Conversion> {
-  const sink: FileSink = await context.library.createFileSink(path, randomBytes(6).toString('hex'));
+  const sink: FileSink = await context.library.createFile(path, randomBytes(6).toString('hex'));
   context.endsItself = true;
   const { signal } = context;
   const cancelled = new Promise<never>((_resolve, reject) => {

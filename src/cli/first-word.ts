@@ -20,6 +20,8 @@ export function withCommandWord(
     const [group, name] = XL_NAME.exec(argv[old])!.slice(1);
     return [group, name, ...argv.slice(0, old), ...argv.slice(old + 1)];
   }
+  const turned = withImageSecond(argv, program);
+  if (turned !== undefined) return turned;
   const word = firstWord(argv, program);
   if (word === undefined) {
     const asksForHelp = argv.some((arg) => ['-h', '--help', '-V', '--version'].includes(arg));
@@ -35,6 +37,23 @@ export function withCommandWord(
   const isFile =
     word.afterDashes || word.text === STDIN || word.text === '' || /[./\\]/.test(word.text) || fileExists(word.text);
   return isFile ? ['inspect', ...argv] : [word.text];
+}
+
+/** Commands of which the image may come before what is done with it: `memory IMAGE read`. */
+const IMAGE_FIRST = 'memory';
+
+/** The same with the image behind; undefined where that is not how it was said. */
+function withImageSecond(argv: readonly string[], program: Command): readonly string[] | undefined {
+  const group = firstWord(argv, program);
+  if (group === undefined || group.text !== IMAGE_FIRST || group.afterDashes) return undefined;
+  const isBelow = (text: string | undefined) =>
+    text === 'help' ||
+    program.commands.some((one) => one.name() === IMAGE_FIRST && one.commands.some((sub) => sub.name() === text));
+  const [image, action] = argv.slice(group.at + 1);
+  if (image === undefined || isBelow(image) || !isBelow(action) || (image.startsWith('-') && image !== STDIN)) {
+    return undefined;
+  }
+  return [IMAGE_FIRST, action ?? '', ...argv.slice(0, group.at), image, ...argv.slice(group.at + 3)];
 }
 
 interface Word {

@@ -7,19 +7,34 @@ import type { ByteSource } from '../io/source.ts';
 import type { spool } from '../io/spool.ts';
 import type { convertImage } from '../image/convert/convert.ts';
 import type { FileSink } from '../io/file-sink.ts';
+import type * as memoryTools from '../image/memory/tools.ts';
+import type { openImage } from '../image/open/open-image.ts';
+import type { OpenedImage } from '../image/open/opened-image.ts';
 import type { inspectImage } from '../image/inspect.ts';
 import type { ReplayReport } from '../tmem/replay.ts';
 import type { verifyImage } from '../image/verify.ts';
+
+/**
+ * Talks with one debugger about an image.
+ * @param send writes bytes; returns whether somebody still reads them
+ */
+export type DebugSession = (
+  input: AsyncIterable<Uint8Array>,
+  send: (bytes: Uint8Array) => Promise<boolean>,
+) => Promise<void>;
 
 /** The part of the library that the commands call. Tests hand in another. */
 export interface Library {
   readonly openFileSource: typeof openFileSource;
   readonly openPipeSource: (...args: Parameters<typeof openPipeSource>) => Promise<ByteSource>;
   readonly spool: typeof spool;
+  readonly createFile: typeof FileSink.create;
   readonly inspectImage: typeof inspectImage;
   readonly verifyImage: typeof verifyImage;
   readonly convertImage: typeof convertImage;
-  readonly createFileSink: (...args: Parameters<typeof FileSink.create>) => Promise<FileSink>;
+  readonly openImage: typeof openImage;
+  readonly memoryTools: () => Promise<typeof memoryTools>;
+  readonly debugImage: (image: OpenedImage) => Promise<DebugSession>;
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
   readonly runHost: typeof runHost;
   readonly replayTmem: (lines: Iterable<string>) => Promise<ReplayReport>;
@@ -31,10 +46,25 @@ export const library: Library = {
   openFileSource: async (...args) => (await import('../io/file.ts')).openFileSource(...args),
   openPipeSource: async (...args) => (await import('../io/pipe.ts')).openPipeSource(...args),
   spool: async (...args) => (await import('../io/spool.ts')).spool(...args),
+  createFile: async (...args) => (await import('../io/file-sink.ts')).FileSink.create(...args),
   inspectImage: async (...args) => (await import('../image/inspect.ts')).inspectImage(...args),
   verifyImage: async (...args) => (await import('../image/verify.ts')).verifyImage(...args),
   convertImage: async (...args) => (await import('../image/convert/convert.ts')).convertImage(...args),
-  createFileSink: async (...args) => (await import('../io/file-sink.ts')).FileSink.create(...args),
+  openImage: async (...args) => (await import('../image/open/open-image.ts')).openImage(...args),
+  memoryTools: () => import('../image/memory/tools.ts'),
+  debugImage: async (image) => {
+    const [{ GdbSession }, { serveGdb }] = await Promise.all([
+      import('../image/gdb/session.ts'),
+      import('../image/gdb/serve.ts'),
+    ]);
+    // What can't be debugged is said now, and not when the first debugger comes.
+    let first: InstanceType<typeof GdbSession> | undefined = new GdbSession(image);
+    return (input, send) => {
+      const session = first ?? new GdbSession(image);
+      first = undefined;
+      return serveGdb(session, input, send);
+    };
+  },
   connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
   runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),
   replayTmem: async (lines) => (await import('../tmem/replay.ts')).replayTmem(lines),

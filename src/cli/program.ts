@@ -7,11 +7,13 @@ import { convertCommand, coreCommand } from './convert.ts';
 import { createCommand } from './create.ts';
 import { demoCommand } from './demo.ts';
 import { addExamples } from './examples.ts';
+import { gdbCommand } from './gdb.ts';
 import { hostCommand } from './host.ts';
 import { inspectCommand } from './inspect.ts';
 import { destroyCommand, pauseCommand, unpauseCommand } from './life.ts';
 import { listCommand } from './list.ts';
 import { manualCommand } from './manual.ts';
+import { memoryCommand } from './memory/memory.ts';
 import { restoreCommand } from './restore.ts';
 import { saveCommand } from './save.ts';
 import { COLOURED } from './text/style.ts';
@@ -34,6 +36,8 @@ export function buildProgram(context: Context): Command {
     .addCommand(verifyCommand(context))
     .addCommand(convertCommand(context))
     .addCommand(coreCommand(context))
+    .addCommand(memoryCommand(context))
+    .addCommand(gdbCommand(context))
     .addCommand(demoCommand(context))
     .addCommand(hostCommand(context))
     .addCommand(createCommand(context))

@@ -93,6 +93,20 @@ export function isZeroRange(bytes: Uint8Array, at: number, length: number): bool
   return true;
 }
 
+export function indexOfBytes(bytes: Uint8Array, wanted: Uint8Array, from: number): number {
+  const { length } = wanted;
+  const first = wanted[0];
+  if (first === undefined) return -1;
+  // Only the search for one byte is native: the rest is looked at where that is found.
+  for (let at = bytes.indexOf(first, from); at >= 0; at = bytes.indexOf(first, at + 1)) {
+    if (at + length > bytes.length) return -1;
+    let same = 1;
+    while (same < length && bytes[at + same] === wanted[same]) same += 1;
+    if (same === length) return at;
+  }
+  return -1;
+}
+
 /** A thread that answers each message with one. */
 export interface Thread {
   post(message: unknown): void;

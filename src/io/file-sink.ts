@@ -13,6 +13,8 @@ export class FileSink implements ByteSink {
   readonly #partial: string;
   readonly #handle: FileHandle;
   #position = 0;
+  /** Nothing was written at its end, so the file must be made as long as it is to be. */
+  #endsInHole = false;
   /** Writes that are under way. Each has its own place, so they need not wait for each other. */
   readonly #underWay = new Set<Promise<void>>();
   #failure: TransmigrateError | undefined;
@@ -42,6 +44,7 @@ export class FileSink implements ByteSink {
     if (this.#failure !== undefined) throw this.#failure;
     const position = this.#position;
     this.#position += bytes.byteLength;
+    if (bytes.byteLength > 0) this.#endsInHole = false;
     const written = this.#writeAt(bytes, position);
     this.#underWay.add(written);
     try {
@@ -49,6 +52,13 @@ export class FileSink implements ByteSink {
     } finally {
       this.#underWay.delete(written);
     }
+  }
+
+  /** Goes on behind bytes that are zero without writing them: where the file system can, they take no room. */
+  hole(bytes: number): Promise<void> {
+    this.#position += bytes;
+    this.#endsInHole = true;
+    return Promise.resolve();
   }
 
   async #writeAt(bytes: Uint8Array, position: number): Promise<void> {
@@ -69,6 +79,7 @@ export class FileSink implements ByteSink {
     try {
       await Promise.all(this.#underWay);
       if (this.#failure !== undefined) throw this.#failure;
+      if (this.#endsInHole) await this.#handle.truncate(this.#position);
       await this.#handle.sync();
       await this.#handle.close();
       await rename(this.#partial, this.path);

@@ -43,8 +43,8 @@ export interface ImageMemory {
   /** Pages that the image names and that are not present, in ascending pfn: of which class (stream 7.1). */
   absent(): Iterable<AbsentRun>;
   /**
-   * Page tables and cr3 of this image name frames of the machine, and not pfns (cores of PV domains): the pfn of a
-   * frame, or -1. Undefined where they name pfns.
+   * Page tables of this image name frames of the machine, and not pfns (cores of PV domains), though cr3 of its vCPUs
+   * names a pfn: the pfn of a frame, or -1. Undefined where they name pfns.
    */
   readonly pfnOfFrame?: ((frame: number) => number) | undefined;
 }

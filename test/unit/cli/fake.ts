@@ -1,7 +1,7 @@
 /** What the tests of the command line hand in for the world around it. */
 import { PassThrough, Writable } from 'node:stream';
 import type { Context } from '../../../src/cli/context.ts';
-import type { Library } from '../../../src/cli/library.ts';
+import { library, type Library } from '../../../src/cli/library.ts';
 import { Output } from '../../../src/cli/output.ts';
 import type { Inspection } from '../../../src/image/summary.ts';
 import type { Verification } from '../../../src/image/verify.ts';
@@ -89,10 +89,13 @@ export function fakeWorld(options: FakeOptions = {}): FakeWorld {
       openFileSource: open,
       openPipeSource: (_stream, name) => open(name),
       spool: (source) => Promise.resolve(source),
+      createFile: library.createFile,
       inspectImage: () => Promise.resolve(sampleInspection()),
       verifyImage: () => Promise.resolve(sampleVerification()),
       convertImage: () => Promise.reject(new Error('no test asks for a conversion')),
-      createFileSink: () => Promise.reject(new Error('no test asks for a file')),
+      openImage: () => Promise.reject(new Error('no test asks for an open image')),
+      memoryTools: () => import('../../../src/image/memory/tools.ts'),
+      debugImage: library.debugImage,
       connectHost: () => Promise.reject(new Error('no test asks for a host')),
       runHost: () => Promise.reject(new Error('no test asks for a host')),
       replayTmem: () => Promise.reject(new Error('no test asks for a replay')),

@@ -108,6 +108,20 @@ describe('the adapter of codecs', () => {
       bytes[at + 4096] = 0;
     }
   });
+
+  it('finds bytes where Node finds them', () => {
+    for (let run = 0; run < 2000; run++) {
+      const bytes = Uint8Array.from({ length: random.below(40) }, () => random.below(3));
+      const wanted = Uint8Array.from({ length: 1 + random.below(4) }, () => random.below(3));
+      const from = random.below(45);
+      const found = browser.indexOfBytes(bytes, wanted, from);
+      assert.equal(
+        found,
+        node.indexOfBytes(bytes, wanted, from),
+        `run ${run}: ${bytes.join()} has ${wanted.join()} from ${from}`,
+      );
+    }
+  });
 });
 
 describe('the adapter of unpacking', () => {
