@@ -95,6 +95,37 @@ export type {
 } from './image/open/opened-image.ts';
 export type { ImageEvent, ImageHead } from './image/model/event.ts';
 export type { FormatName } from './image/identify/layers.ts';
+export type { OpenedTmem, OpenedTmemPage } from './image/open/opened-tmem.ts';
+export { diffImages, type DiffOptions } from './image/diff/diff-images.ts';
+export type { Part } from './image/diff/parts.ts';
+export type {
+  BlobDiff,
+  ClassRange,
+  CpuidDiff,
+  CpuidPolicyDiff,
+  DeviceDiff,
+  DevicesDiff,
+  DiffSide,
+  DisksDiff,
+  ImageDiff,
+  KeyDiff,
+  KeyList,
+  MemoryDiff,
+  MsrPolicyDiff,
+  OnlyPages,
+  PageBytes,
+  PageRange,
+  RangeList,
+  RegisterDiff,
+  Side,
+  TmemDiff,
+  TmemHandleJson,
+  TmemPagesList,
+  VcpuDiff,
+  VcpusDiff,
+  VcpuStateDiff,
+  VcpuStatesDiff,
+} from './image/diff/result.ts';
 export { inspectImage, type InspectOptions } from './image/inspect.ts';
 export type { Inspection, MemorySummary, PoolSummary } from './image/summary.ts';
 export { verifyImage, type Finding, type Verdict, type Verification, type VerifyOptions } from './image/verify.ts';

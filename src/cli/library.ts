@@ -5,7 +5,9 @@ import type { openFileSource } from '../io/file.ts';
 import type { openPipeSource } from '../io/pipe.ts';
 import type { ByteSource } from '../io/source.ts';
 import type { spool } from '../io/spool.ts';
+import type { diffImages } from '../image/diff/diff-images.ts';
 import type { inspectImage } from '../image/inspect.ts';
+import type { openImage } from '../image/open/open-image.ts';
 import type { ReplayReport } from '../tmem/replay.ts';
 import type { verifyImage } from '../image/verify.ts';
 
@@ -16,6 +18,8 @@ export interface Library {
   readonly spool: typeof spool;
   readonly inspectImage: typeof inspectImage;
   readonly verifyImage: typeof verifyImage;
+  readonly openImage: typeof openImage;
+  readonly diffImages: typeof diffImages;
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
   readonly runHost: typeof runHost;
   readonly replayTmem: (lines: Iterable<string>) => Promise<ReplayReport>;
@@ -29,6 +33,8 @@ export const library: Library = {
   spool: async (...args) => (await import('../io/spool.ts')).spool(...args),
   inspectImage: async (...args) => (await import('../image/inspect.ts')).inspectImage(...args),
   verifyImage: async (...args) => (await import('../image/verify.ts')).verifyImage(...args),
+  openImage: async (...args) => (await import('../image/open/open-image.ts')).openImage(...args),
+  diffImages: async (...args) => (await import('../image/diff/diff-images.ts')).diffImages(...args),
   connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
   runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),
   replayTmem: async (lines) => (await import('../tmem/replay.ts')).replayTmem(lines),

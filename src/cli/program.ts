@@ -5,6 +5,7 @@ import type { Context, GlobalOptions } from './context.ts';
 import { columnsOf, wantsColour } from './context.ts';
 import { createCommand } from './create.ts';
 import { demoCommand } from './demo.ts';
+import { diffCommand } from './diff.ts';
 import { addExamples } from './examples.ts';
 import { hostCommand } from './host.ts';
 import { inspectCommand } from './inspect.ts';
@@ -31,6 +32,7 @@ export function buildProgram(context: Context): Command {
     .helpCommand('help [command]', 'show help for a command')
     .addCommand(inspectCommand(context))
     .addCommand(verifyCommand(context))
+    .addCommand(diffCommand(context))
     .addCommand(demoCommand(context))
     .addCommand(hostCommand(context))
     .addCommand(createCommand(context))
