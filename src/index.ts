@@ -126,6 +126,12 @@ export type {
   VcpuStateDiff,
   VcpuStatesDiff,
 } from './image/diff/result.ts';
+export { repairImage, type RepairMode, type RepairOptions, type RepairReport } from './image/repair/repair-image.ts';
+export type { PageFate } from './image/repair/page-account.ts';
+export type { SalvageMap, Skipped } from './image/repair/salvage-map.ts';
+export type { SalvageOptions } from './image/repair/salvage-tmig.ts';
+export type { LostDevice } from './image/repair/state-salvage.ts';
+export type { TmemFate } from './image/repair/tmem-salvage.ts';
 export { inspectImage, type InspectOptions } from './image/inspect.ts';
 export type { Inspection, MemorySummary, PoolSummary } from './image/summary.ts';
 export { verifyImage, type Finding, type Verdict, type Verification, type VerifyOptions } from './image/verify.ts';

@@ -1,5 +1,6 @@
 import type { HostClient } from '../host/client.ts';
 import type { DemoStep } from '../host/demo.ts';
+import type { repairFile } from '../host/repair-file.ts';
 import type { runHost } from '../host/run.ts';
 import type { openFileSource } from '../io/file.ts';
 import type { openPipeSource } from '../io/pipe.ts';
@@ -20,6 +21,7 @@ export interface Library {
   readonly verifyImage: typeof verifyImage;
   readonly openImage: typeof openImage;
   readonly diffImages: typeof diffImages;
+  readonly repairFile: typeof repairFile;
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
   readonly runHost: typeof runHost;
   readonly replayTmem: (lines: Iterable<string>) => Promise<ReplayReport>;
@@ -35,6 +37,7 @@ export const library: Library = {
   verifyImage: async (...args) => (await import('../image/verify.ts')).verifyImage(...args),
   openImage: async (...args) => (await import('../image/open/open-image.ts')).openImage(...args),
   diffImages: async (...args) => (await import('../image/diff/diff-images.ts')).diffImages(...args),
+  repairFile: async (...args) => (await import('../host/repair-file.ts')).repairFile(...args),
   connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
   runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),
   replayTmem: async (lines) => (await import('../tmem/replay.ts')).replayTmem(lines),

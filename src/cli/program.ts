@@ -12,6 +12,7 @@ import { inspectCommand } from './inspect.ts';
 import { destroyCommand, pauseCommand, unpauseCommand } from './life.ts';
 import { listCommand } from './list.ts';
 import { manualCommand } from './manual.ts';
+import { repairCommand } from './repair.ts';
 import { restoreCommand } from './restore.ts';
 import { saveCommand } from './save.ts';
 import { COLOURED } from './text/style.ts';
@@ -33,6 +34,7 @@ export function buildProgram(context: Context): Command {
     .addCommand(inspectCommand(context))
     .addCommand(verifyCommand(context))
     .addCommand(diffCommand(context))
+    .addCommand(repairCommand(context))
     .addCommand(demoCommand(context))
     .addCommand(hostCommand(context))
     .addCommand(createCommand(context))

@@ -96,7 +96,6 @@ export const ROOTS: readonly string[] = [
   'src/foreign/xenopsd/metadata.ts',
   'src/foreign/xenopsd/writer.ts',
   // Formats of others and identification, until the library opens all images.
-  'src/image/convert/to-tmig.ts',
   'src/image/convert/replay.ts',
   'src/foreign/elf/cpu-notes.ts',
   'src/foreign/elf/program-core.ts',

@@ -1,4 +1,4 @@
-import type { PageRange, RangeList } from './result.ts';
+import type { RangeList } from './result.ts';
 
 /** Counts pages, and joins those that follow each other to ranges. Only the first ranges are kept. */
 export class RangeCounter {

@@ -93,6 +93,7 @@ export function fakeWorld(options: FakeOptions = {}): FakeWorld {
       verifyImage: () => Promise.resolve(sampleVerification()),
       openImage: () => Promise.reject(new Error('no test opens an image')),
       diffImages: () => Promise.reject(new Error('no test compares images')),
+      repairFile: () => Promise.reject(new Error('no test repairs an image')),
       connectHost: () => Promise.reject(new Error('no test asks for a host')),
       runHost: () => Promise.reject(new Error('no test asks for a host')),
       replayTmem: () => Promise.reject(new Error('no test asks for a replay')),
