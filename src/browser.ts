@@ -77,6 +77,43 @@ export type {
 } from './image/open/opened-image.ts';
 export type { ImageEvent, ImageHead } from './image/model/event.ts';
 export type { FormatName } from './image/identify/layers.ts';
+export type { OpenedTmem, OpenedTmemPage } from './image/open/opened-tmem.ts';
+export { diffImages, type DiffOptions } from './image/diff/diff-images.ts';
+export type { Part } from './image/diff/parts.ts';
+export type {
+  BlobDiff,
+  ClassRange,
+  CpuidDiff,
+  CpuidPolicyDiff,
+  DeviceDiff,
+  DevicesDiff,
+  DiffSide,
+  DisksDiff,
+  ImageDiff,
+  KeyDiff,
+  KeyList,
+  MemoryDiff,
+  MsrPolicyDiff,
+  OnlyPages,
+  PageBytes,
+  PageRange,
+  RangeList,
+  RegisterDiff,
+  Side,
+  TmemDiff,
+  TmemHandleJson,
+  TmemPagesList,
+  VcpuDiff,
+  VcpusDiff,
+  VcpuStateDiff,
+  VcpuStatesDiff,
+} from './image/diff/result.ts';
+export { repairImage, type RepairMode, type RepairOptions, type RepairReport } from './image/repair/repair-image.ts';
+export type { PageFate } from './image/repair/page-account.ts';
+export type { SalvageMap, Skipped } from './image/repair/salvage-map.ts';
+export type { SalvageOptions } from './image/repair/salvage-tmig.ts';
+export type { LostDevice } from './image/repair/state-salvage.ts';
+export type { TmemFate } from './image/repair/tmem-salvage.ts';
 export { convertImage, type Conversion, type ConvertOptions } from './image/convert/convert.ts';
 export type { ConversionLoss, LossKind } from './image/convert/losses.ts';
 export type { ImageFinding } from './image/model/reader.ts';

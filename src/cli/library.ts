@@ -1,5 +1,6 @@
 import type { HostClient } from '../host/client.ts';
 import type { DemoStep } from '../host/demo.ts';
+import type { repairFile } from '../host/repair-file.ts';
 import type { runHost } from '../host/run.ts';
 import type { openFileSource } from '../io/file.ts';
 import type { openPipeSource } from '../io/pipe.ts';
@@ -10,6 +11,7 @@ import type { FileSink } from '../io/file-sink.ts';
 import type * as memoryTools from '../image/memory/tools.ts';
 import type { openImage } from '../image/open/open-image.ts';
 import type { OpenedImage } from '../image/open/opened-image.ts';
+import type { diffImages } from '../image/diff/diff-images.ts';
 import type { inspectImage } from '../image/inspect.ts';
 import type { ReplayReport } from '../tmem/replay.ts';
 import type { verifyImage } from '../image/verify.ts';
@@ -35,6 +37,8 @@ export interface Library {
   readonly openImage: typeof openImage;
   readonly memoryTools: () => Promise<typeof memoryTools>;
   readonly debugImage: (image: OpenedImage) => Promise<DebugSession>;
+  readonly diffImages: typeof diffImages;
+  readonly repairFile: typeof repairFile;
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
   readonly runHost: typeof runHost;
   readonly replayTmem: (lines: Iterable<string>) => Promise<ReplayReport>;
@@ -65,6 +69,8 @@ export const library: Library = {
       return serveGdb(session, input, send);
     };
   },
+  diffImages: async (...args) => (await import('../image/diff/diff-images.ts')).diffImages(...args),
+  repairFile: async (...args) => (await import('../host/repair-file.ts')).repairFile(...args),
   connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
   runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),
   replayTmem: async (lines) => (await import('../tmem/replay.ts')).replayTmem(lines),

@@ -14,7 +14,7 @@ export function manualCommand(context: Context, program: Command): Command {
 
 const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'Nothing is wrong.',
-  failed: 'Something else failed: mostly a defect of transmigrate.',
+  failed: 'The answer is no: "diff" found a difference. Or something else failed: mostly a defect of transmigrate.',
   usage: 'The command line is wrong.',
   format: 'The image is damaged, or was written against the specification.',
   unsupported: 'The image is of a format, version or feature that this transmigrate does not have.',
@@ -36,7 +36,10 @@ function exitLines(): string[] {
 const ENVIRONMENT: readonly (readonly [name: string, what: string])[] = [
   ['NO_COLOR', 'When set to anything, output has no colours.'],
   ['TERM', 'With "dumb", output has no colours.'],
-  ['TMPDIR', 'Where "verify --digest" puts a pipe aside, as large as it is; nothing of it stays behind.'],
+  [
+    'TMPDIR',
+    'Where "verify --digest", "diff" and "repair" put a pipe aside, as large as it is; nothing of it stays behind.',
+  ],
   ['TRANSMIGRATE_SOCKET', 'Where a host listens, and where commands look for one, when --socket does not say it.'],
   ['TRANSMIGRATE_DEBUG', 'When set to anything but 0, an error also prints where in the program it happened.'],
 ];

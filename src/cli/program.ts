@@ -6,6 +6,7 @@ import { columnsOf, wantsColour } from './context.ts';
 import { convertCommand, coreCommand } from './convert.ts';
 import { createCommand } from './create.ts';
 import { demoCommand } from './demo.ts';
+import { diffCommand } from './diff.ts';
 import { addExamples } from './examples.ts';
 import { gdbCommand } from './gdb.ts';
 import { hostCommand } from './host.ts';
@@ -14,6 +15,7 @@ import { destroyCommand, pauseCommand, unpauseCommand } from './life.ts';
 import { listCommand } from './list.ts';
 import { manualCommand } from './manual.ts';
 import { memoryCommand } from './memory/memory.ts';
+import { repairCommand } from './repair.ts';
 import { restoreCommand } from './restore.ts';
 import { saveCommand } from './save.ts';
 import { COLOURED } from './text/style.ts';
@@ -38,6 +40,8 @@ export function buildProgram(context: Context): Command {
     .addCommand(coreCommand(context))
     .addCommand(memoryCommand(context))
     .addCommand(gdbCommand(context))
+    .addCommand(diffCommand(context))
+    .addCommand(repairCommand(context))
     .addCommand(demoCommand(context))
     .addCommand(hostCommand(context))
     .addCommand(createCommand(context))

@@ -93,6 +93,11 @@ export function isZeroRange(bytes: Uint8Array, at: number, length: number): bool
   return true;
 }
 
+export function sameRange(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (a[aAt + i] !== b[bAt + i]) return false;
+  return true;
+}
+
 export function indexOfBytes(bytes: Uint8Array, wanted: Uint8Array, from: number): number {
   const { length } = wanted;
   const first = wanted[0];

@@ -190,6 +190,16 @@ export function indexOfBytes(bytes: Uint8Array, wanted: Uint8Array, from: number
   return prototype.indexOf.call(bytes, wanted, from);
 }
 
+type Compare = (target: Uint8Array, targetAt: number, targetEnd: number, at: number, end: number) => number;
+
+/** As a function on any array: a view of the array would be an object for each comparison. */
+const compareRanges = (Buffer.prototype as { readonly compare: Compare }).compare;
+
+/** Whether `length` bytes of `a` from `aAt` on are those of `b` from `bAt` on. The ranges must lie in the arrays. */
+export function sameRange(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, length: number): boolean {
+  return compareRanges.call(a, b, bAt, bAt + length, aAt, aAt + length) === 0;
+}
+
 /** A thread keeps hardly anything on its heap: without limits it would still take what it can get. */
 const THREAD_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 16 };
 

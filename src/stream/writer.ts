@@ -16,6 +16,7 @@ import * as device from './records/device.ts';
 import { encodeDictionary, type Dictionary } from './records/dictionary.ts';
 import { encodeFooter, FOOTER_BYTES } from './records/index-records.ts';
 import { encodeOriginHead } from './records/origin.ts';
+import type { RamBatch } from './records/ram.ts';
 import { decodeBody, type StreamRecord } from './records/record.ts';
 import * as tmem from './records/tmem.ts';
 import * as vcpu from './records/vcpu.ts';
@@ -35,6 +36,17 @@ export interface WriterOptions {
 
 /** Records before which no SEAL is put in: they come directly after one, or after END. */
 const UNSEALED: ReadonlySet<number> = new Set([TYPE.seal, TYPE.barrier, TYPE.checkpoint, TYPE.end, TYPE.indexRoot]);
+
+/** Records that are a stream's own, and cannot be copied from another. */
+const FRAMING: ReadonlySet<number> = new Set([
+  TYPE.about,
+  TYPE.seal,
+  TYPE.barrier,
+  TYPE.end,
+  TYPE.index,
+  TYPE.indexRoot,
+  TYPE.ack,
+]);
 
 /** A packer that is filled, and what its units became. */
 interface Pending {
@@ -278,6 +290,44 @@ export class StreamWriter {
     await this.#ordered(optional ? record + OPTIONAL : record, () => body);
   }
 
+  /**
+   * A record as it stands in another stream of a machine with the same pages: its body is taken as it is, and checked
+   * as any other. A CHECKPOINT is sealed here. Seals, the index, END and what else frames a stream cannot be copied.
+   */
+  async copy(type: number, body: Uint8Array): Promise<void> {
+    if (FRAMING.has(type)) throw new RangeError(`a record of type ${type} belongs to its own stream`);
+    await this.#guard(async () => {
+      await this.#drain();
+      if (type === TYPE.checkpoint) await this.#writeSeal();
+      this.#countCopied(await this.#record(type, body));
+    });
+  }
+
+  #countCopied(record: StreamRecord): void {
+    const counts = this.#counts;
+    switch (record.kind) {
+      case 'DICTIONARY':
+        this.#dictionary.set(record.record, record);
+        break;
+      case 'RAM':
+        counts.ramPages += record.dataPages;
+        counts.ramZeroPages += record.zeroPages;
+        counts.ramAbsentPages += record.pages - record.dataPages;
+        break;
+      case 'DEVICE_DATA':
+        counts.deviceBytes += record.bytes;
+        break;
+      case 'TMEM_PAGES':
+        if (!record.pool.ephemeral) counts.tmemPages += record.count;
+        break;
+      case 'TMEM_INVALIDATE':
+        if (!record.pool.ephemeral) counts.tmemInvalidations += Math.max(record.count, 1);
+        break;
+      default:
+        break;
+    }
+  }
+
   /** The source scanned everything once more (stream 6.3). */
   async round(): Promise<void> {
     await this.#ordered(TYPE.round, () => control.encodeRound(this.#rounds++));
@@ -471,7 +521,7 @@ export class StreamWriter {
     });
     this.#order.accept(header, decoded);
     await this.#sink.write(record);
-    if (decoded.kind !== 'RAM') await this.#listed(header, decoded);
+    await this.#listed(header, decoded.kind === 'RAM' ? spanOf(decoded) : decoded);
     return decoded;
   }
 
@@ -512,6 +562,13 @@ export class StreamWriter {
 
 /** Most original bytes that a writer holds back for a batch. */
 export const WRITER_BATCH_BYTES = BATCH_BYTES;
+
+/** A batch as the index lists it. */
+function spanOf(batch: RamBatch): RamSpan {
+  const last = batch.extents - 1;
+  const high = batch.extentFirst(last) + batch.extentPages(last) - 1;
+  return { kind: 'RAM', pages: batch.pages, low: batch.extentFirst(0), high };
+}
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));

@@ -19,6 +19,8 @@ export interface TmigWriterOptions {
   readonly threads?: number | undefined;
   /** What ABOUT says beside what the image says of itself: the tool and the time. */
   readonly about: JsonObject;
+  /** What the image is to be: a machine that can go on, or what could be saved of one. Default `save`. */
+  readonly kind?: 'save' | 'core' | undefined;
   /** What the foreign framing is written down by, and the format's name. */
   readonly origin?: { readonly format: string; readonly recorder: OriginRecorder } | undefined;
   /** Whether the ORIGIN of an image of ours is carried on: its pages come in the same order. */
@@ -75,7 +77,8 @@ export class TmigImageWriter {
           if (this.#options.keepsOrigin === true) await writer.origin(event.format, event.content);
           break;
         case 'round':
-          await writer.round();
+          // A core has none (stream 4).
+          if (this.#options.kind !== 'core') await writer.round();
           break;
         case 'checkpoint':
           await this.#checkpoint(writer, event.guestTimeNs);
@@ -91,10 +94,10 @@ export class TmigImageWriter {
 
   async #begin(head: ImageHead): Promise<void> {
     const { domainType, byteOrder, wordBits, machine, pageSize } = head;
-    const { streamId, codec, level, threads, about } = this.#options;
+    const { streamId, codec, level, threads, about, kind = 'save' } = this.#options;
     this.#writer = await StreamWriter.open(
       this.#sink,
-      { kind: 'save', byteOrder, wordBits, domainType, machine, pageSize, streamId, indexed: true },
+      { kind, byteOrder, wordBits, domainType, machine, pageSize, streamId, indexed: true },
       { ...head.about, ...about },
       { codec, ...(level !== undefined && { level }), ...(threads !== undefined && { threads }) },
     );

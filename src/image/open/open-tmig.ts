@@ -8,13 +8,14 @@ import { IndexedImage } from '../../stream/indexed-image.ts';
 import { LIMITS } from '../../stream/limits.ts';
 import { PREAMBLE_BYTES, type Preamble } from '../../stream/preamble.ts';
 import { RecordStore } from '../../stream/record-store.ts';
-import { TYPE } from '../../stream/record-types.ts';
+import { isTmem, TYPE } from '../../stream/record-types.ts';
 import { decodeDeviceData, type Device } from '../../stream/records/device.ts';
 import { bodyReader, decodeBody, type StreamRecord } from '../../stream/records/record.ts';
 import { contentOf } from '../../stream/records/stored.ts';
 import { decodersFor } from '../read-channels.ts';
 import { StateCollector } from './state-collector.ts';
 import { TmigMemoryBuilder } from './tmig-memory.ts';
+import { TmigTmem } from './tmig-tmem.ts';
 import type { OpenedImage } from './opened-image.ts';
 
 /** Types of records that are read when an image is opened by its index: small ones. */
@@ -43,6 +44,8 @@ class TmigOpening {
   #store: RecordStore | undefined;
   /** Offsets of the DEVICE_DATA records since the DEVICE of each number. */
   #chunks = new Map<number, number[]>();
+  /** Offsets of the records of tmem, which are read when it is asked for. */
+  #tmem: number[] = [];
 
   constructor(random: RandomAccess) {
     this.#random = random;
@@ -60,6 +63,8 @@ class TmigOpening {
           this.#memory.add(await this.#store!.ramHead(entry.offset, indexed.preamble.pageSize), entry.offset);
         } else if (entry.type === TYPE.deviceData) {
           this.#chunk(entry.offset);
+        } else if (isTmem(entry.type)) {
+          this.#tmem.push(entry.offset);
         } else if (entry.type === TYPE.device || SMALL.has(entry.type)) {
           const { header, body } = await indexed.fetch(entry);
           this.#small(header.offset, decodeBody(header, body, this.#context()));
@@ -72,6 +77,7 @@ class TmigOpening {
       this.#state = new StateCollector();
       this.#memory = new TmigMemoryBuilder();
       this.#chunks = new Map();
+      this.#tmem = [];
       return false;
     }
   }
@@ -83,6 +89,7 @@ class TmigOpening {
       if (this.#preamble === undefined) this.#begin(decoder.preamble!);
       if (record.kind === 'RAM') this.#memory.add(record, header.offset);
       else if (record.kind === 'DEVICE_DATA') this.#chunk(header.offset);
+      else if (isTmem(header.type)) this.#tmem.push(header.offset);
       else this.#small(header.offset, record);
       if (record.kind === 'CHECKPOINT' && decoder.offset >= end) return;
     }
@@ -91,7 +98,8 @@ class TmigOpening {
   done(): Omit<OpenedImage, 'format' | 'nesting' | 'close'> {
     const head = this.#state.head!;
     const memory = this.#memory.done(this.#random, this.#preamble!);
-    return { head, about: head.about, memory, ...this.#state.done() };
+    const tmem = this.#tmem.length === 0 ? null : new TmigTmem(this.#random, this.#preamble!, this.#tmem);
+    return { head, about: head.about, memory, ...this.#state.done(), tmem };
   }
 
   #begin(preamble: Preamble): void {

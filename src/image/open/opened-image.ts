@@ -1,9 +1,11 @@
 /** An image that is open: what is in it at its end, at any place (spec/foreign/model.md 4). */
 import type { JsonObject } from '../../bytes/bounded-json.ts';
+import type { CodecId } from '../../codec/codec.ts';
 import type { Disk } from '../../stream/records/device.ts';
 import type { CpuidLeaf, Msr, VcpuX86 } from '../../stream/records/vcpu.ts';
 import type { FormatName } from '../identify/layers.ts';
 import type { ImageHead } from '../model/event.ts';
+import type { OpenedTmem } from './opened-tmem.ts';
 
 /** What a page is at the end: with content, all zero, or not present. */
 export type PageContent = 'data' | 'zero' | 'absent';
@@ -47,6 +49,8 @@ export interface ImageMemory {
    * names a pfn: the pfn of a frame, or -1. Undefined where they name pfns.
    */
   readonly pfnOfFrame?: ((frame: number) => number) | undefined;
+  /** How the content of pages is stored, where that is known: codecs of stream 7.4. */
+  readonly codecs?: ReadonlySet<CodecId> | undefined;
 }
 
 /** A device blob. */
@@ -82,5 +86,7 @@ export interface OpenedImage {
   readonly msrs: readonly Msr[] | null;
   readonly devices: readonly OpenedDevice[];
   readonly disks: readonly Omit<Disk, 'kind'>[];
+  /** null or absent when the image has none. */
+  readonly tmem?: OpenedTmem | null | undefined;
   close(): Promise<void>;
 }

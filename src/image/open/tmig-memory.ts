@@ -1,4 +1,5 @@
 import type { RandomAccess } from '../../bytes/endpoints.ts';
+import type { CodecId } from '../../codec/codec.ts';
 import { LIMITS } from '../../stream/limits.ts';
 import type { Preamble } from '../../stream/preamble.ts';
 import { RamPages } from '../../stream/ram-pages.ts';
@@ -16,6 +17,7 @@ export class TmigMemoryBuilder {
   /** Offsets of records and classes, by tag. */
   readonly #offsets: number[] = [];
   readonly #classes: number[] = [];
+  readonly #codecs = new Set<CodecId>();
 
   /** Takes a record's head in. @param offset of its header in the image. */
   add(batch: RamBatch, offset: number): void {
@@ -24,11 +26,13 @@ export class TmigMemoryBuilder {
       const first = batch.extentFirst(extent);
       this.#log.add(first, batch.extentPages(extent), hasData(pageClass), this.#tag(offset, pageClass));
     }
+    for (let unit = 0; unit < batch.units; unit++) this.#codecs.add(batch.unitCodec(unit));
   }
 
   done(random: RandomAccess, preamble: Preamble): ImageMemory {
     const store = new RecordStore(random, preamble.checksum, 4);
-    return new TmigMemory(store, preamble.pageSize, new LastRuns(this.#log), this.#offsets, this.#classes);
+    const runs = new LastRuns(this.#log);
+    return new TmigMemory(store, preamble.pageSize, runs, this.#offsets, this.#classes, this.#codecs);
   }
 
   #tag(offset: number, pageClass: number): number {
@@ -48,6 +52,7 @@ class TmigMemory implements ImageMemory {
   readonly #offsets: readonly number[];
   readonly #classes: readonly number[];
   readonly #ram: RamPages;
+  readonly codecs: ReadonlySet<CodecId>;
 
   constructor(
     store: RecordStore,
@@ -55,7 +60,9 @@ class TmigMemory implements ImageMemory {
     runs: LastRuns,
     offsets: readonly number[],
     classes: readonly number[],
+    codecs: ReadonlySet<CodecId>,
   ) {
+    this.codecs = codecs;
     this.#store = store;
     this.pageSize = pageSize;
     this.#runs = runs;

@@ -96,6 +96,8 @@ export function fakeWorld(options: FakeOptions = {}): FakeWorld {
       openImage: () => Promise.reject(new Error('no test asks for an open image')),
       memoryTools: () => import('../../../src/image/memory/tools.ts'),
       debugImage: library.debugImage,
+      diffImages: () => Promise.reject(new Error('no test compares images')),
+      repairFile: () => Promise.reject(new Error('no test repairs an image')),
       connectHost: () => Promise.reject(new Error('no test asks for a host')),
       runHost: () => Promise.reject(new Error('no test asks for a host')),
       replayTmem: () => Promise.reject(new Error('no test asks for a replay')),

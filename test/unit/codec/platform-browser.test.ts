@@ -6,6 +6,7 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import * as browser from '../../../src/codec/platform.browser.ts';
 import * as node from '../../../src/codec/platform.ts';
 import * as unpackBrowser from '../../../src/io/compressed/platform.browser.ts';
+import * as unpackNode from '../../../src/io/compressed/platform.ts';
 import * as tmemBrowser from '../../../src/tmem/platform.browser.ts';
 import * as tmemNode from '../../../src/tmem/platform.ts';
 import { blobSource } from '../../../src/io/blob.ts';
@@ -30,6 +31,18 @@ const SAMPLES: readonly (readonly [string, Uint8Array])[] = [
   ['random bytes', random.scramble(new Uint8Array(10_000))],
   ['zeros', new Uint8Array(4096)],
 ];
+
+describe('each adapter', () => {
+  it('has all that its twin for Node has', () => {
+    for (const [here, there] of [
+      [browser, node],
+      [unpackBrowser, unpackNode],
+      [tmemBrowser, tmemNode],
+    ]) {
+      assert.deepEqual(Object.keys(here).toSorted(), Object.keys(there).toSorted());
+    }
+  });
+});
 
 describe('the adapter of codecs', () => {
   for (const [name, bytes] of SAMPLES) {
