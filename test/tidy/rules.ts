@@ -98,11 +98,8 @@ export const ROOTS: readonly string[] = [
   // Formats of others and identification, until the library opens all images.
   'src/image/convert/to-tmig.ts',
   'src/image/convert/replay.ts',
-  'src/foreign/elf/cpu-notes.ts',
-  'src/foreign/elf/program-core.ts',
   'src/foreign/elf/sequence.ts',
   'src/foreign/elf/xen-core-writer.ts',
-  'src/foreign/qemu/stream-head.ts',
 ];
 
 /** Files that are started as a worker or a child process by a name the import scan cannot see. */

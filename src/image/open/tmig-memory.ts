@@ -26,9 +26,11 @@ export class TmigMemoryBuilder {
     }
   }
 
-  done(random: RandomAccess, preamble: Preamble): ImageMemory {
+  /** @param pfnOfFrame see {@link ImageMemory.pfnOfFrame}. */
+  done(random: RandomAccess, preamble: Preamble, pfnOfFrame?: (frame: number) => number): ImageMemory {
     const store = new RecordStore(random, preamble.checksum, 4);
-    return new TmigMemory(store, preamble.pageSize, new LastRuns(this.#log), this.#offsets, this.#classes);
+    const runs = new LastRuns(this.#log);
+    return new TmigMemory(store, preamble.pageSize, runs, this.#offsets, this.#classes, pfnOfFrame);
   }
 
   #tag(offset: number, pageClass: number): number {
@@ -43,6 +45,7 @@ export class TmigMemoryBuilder {
 /** Memory in RAM records: a page costs the head of its record, once, and the unit that it is in. */
 class TmigMemory implements ImageMemory {
   readonly pageSize: number;
+  readonly pfnOfFrame: ((frame: number) => number) | undefined;
   readonly #store: RecordStore;
   readonly #runs: LastRuns;
   readonly #offsets: readonly number[];
@@ -55,7 +58,9 @@ class TmigMemory implements ImageMemory {
     runs: LastRuns,
     offsets: readonly number[],
     classes: readonly number[],
+    pfnOfFrame: ((frame: number) => number) | undefined,
   ) {
+    this.pfnOfFrame = pfnOfFrame;
     this.#store = store;
     this.pageSize = pageSize;
     this.#runs = runs;
