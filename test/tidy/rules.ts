@@ -99,7 +99,11 @@ export const ROOTS: readonly string[] = [
   'src/image/convert/to-tmig.ts',
   'src/image/convert/replay.ts',
   'src/foreign/elf/sequence.ts',
-  'src/foreign/elf/xen-core-writer.ts',
+  // Writers of formats, until images are converted to them.
+  'src/image/writers/elf-core.ts',
+  'src/image/writers/libvirt.ts',
+  'src/image/writers/raw.ts',
+  'src/image/writers/xen-core.ts',
 ];
 
 /** Files that are started as a worker or a child process by a name the import scan cannot see. */
