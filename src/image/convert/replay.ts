@@ -7,6 +7,7 @@ import { decodePieces } from '../../stream/decode-pieces.ts';
 import { IndexedImage } from '../../stream/indexed-image.ts';
 import { LIMITS } from '../../stream/limits.ts';
 import { TYPE } from '../../stream/record-types.ts';
+import { decodeDeviceData, type DeviceData } from '../../stream/records/device.ts';
 import { decodeOrigin, type Origin } from '../../stream/records/origin.ts';
 import { hasData } from '../../stream/records/ram.ts';
 import { bodyReader } from '../../stream/records/record.ts';
@@ -62,12 +63,7 @@ async function* originParts(random: RandomAccess): AsyncGenerator<Uint8Array> {
 }
 
 async function* originRecords(random: RandomAccess): AsyncGenerator<{ origin: Origin; offset: number }> {
-  let indexed: IndexedImage | undefined;
-  try {
-    indexed = await IndexedImage.open(random);
-  } catch (error) {
-    if (!(error instanceof TransmigrateError) || error.code === 'READ_FAILED') throw error;
-  }
+  const indexed = await indexOf(random);
   if (indexed !== undefined) {
     for await (const entry of indexed.entries()) {
       if (entry.type !== TYPE.origin) continue;
@@ -196,11 +192,36 @@ function partOf(chunk: DeviceChunk, device: number, at: number, most: number): U
 /** All chunks of all devices, in the order of the image. Each is lent until the next. */
 async function* deviceChunks(random: RandomAccess): AsyncGenerator<DeviceChunk> {
   const scratch = new Uint8Array(LIMITS.chunkBytes);
+  for await (const { record, at } of deviceRecords(random)) {
+    const { device, offset } = record;
+    yield { device, offset, content: contentOf(record, scratch, { offset: at, section: '9.2' }) };
+  }
+}
+
+/** The records of devices: by the index, or, without one, by reading all of the image. */
+async function* deviceRecords(random: RandomAccess): AsyncGenerator<{ record: DeviceData; at: number }> {
+  const indexed = await indexOf(random);
+  if (indexed !== undefined) {
+    for await (const entry of indexed.entries()) {
+      if (entry.type !== TYPE.deviceData) continue;
+      const { header, body } = await indexed.fetch(entry);
+      yield { record: decodeDeviceData(bodyReader(header, body)), at: header.offset };
+    }
+    return;
+  }
   const [decoder] = decodersFor([{ container: false } as ByteSource], { knows: 'all' });
   for await (const { header, record } of decodePieces(piecesOf(random), decoder)) {
-    if (record.kind !== 'DEVICE_DATA') continue;
-    const { device, offset } = record;
-    yield { device, offset, content: contentOf(record, scratch, { offset: header.offset, section: '9.2' }) };
+    if (record.kind === 'DEVICE_DATA') yield { record, at: header.offset };
+  }
+}
+
+/** An index that holds, or undefined. @throws READ_FAILED */
+async function indexOf(random: RandomAccess): Promise<IndexedImage | undefined> {
+  try {
+    return await IndexedImage.open(random);
+  } catch (error) {
+    if (!(error instanceof TransmigrateError) || error.code === 'READ_FAILED') throw error;
+    return undefined;
   }
 }
 

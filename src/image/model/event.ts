@@ -153,6 +153,7 @@ export const DEVICE_FORMAT = {
   elfNotes: 'elf-notes',
   xenP2m: 'xen-p2m',
   xenContexts: 'xen-vcpu-contexts',
+  xenCoreNotes: 'xen-core-notes',
   xlConfig: 'xl-config',
   xenPvInfo: 'xen-pv-info',
   xenP2mFrames: 'xen-pv-p2m-frames',

@@ -5,7 +5,6 @@ import { ELF_LIMITS, ELF_MACHINE } from '../../foreign/elf/elf-file.ts';
 import { parseNotes, type ElfNote } from '../../foreign/elf/note.ts';
 import { layoutProgramCore } from '../../foreign/elf/program-core.ts';
 import { ElfWriter } from '../../foreign/elf/writer.ts';
-import { XEN_NOTE_NAME } from '../../foreign/elf/xen-notes.ts';
 import type { Work } from '../../io/work.ts';
 import { DEVICE_FORMAT } from '../model/event.ts';
 import type { OpenedImage } from '../open/opened-image.ts';
@@ -79,7 +78,7 @@ function fits32(ranges: readonly { readonly data: number }[], pageSize: number):
   return bytes + ELF_LIMITS.headBytes + ELF_LIMITS.noteBytes < FOUR_GIB;
 }
 
-/** Notes of a core that the image was made from, but for those of processors and of Xen. */
+/** Notes of a core that the image was made from, but for those of processors. */
 async function otherNotes(image: OpenedImage): Promise<ElfNote[]> {
   const device = findDevice(image, 'elf-notes', DEVICE_FORMAT.elfNotes);
   if (device === undefined || device.bytes > ELF_LIMITS.noteBytes || image.head.byteOrder === 'big') return [];
@@ -87,7 +86,7 @@ async function otherNotes(image: OpenedImage): Promise<ElfNote[]> {
     const notes = parseNotes(await contentOfDevice(device), { wordBytes: 8, littleEndian: true }, 0);
     return notes.filter(({ name, type }) => {
       const isOfProcessor = [CPU_NOTE.status, CPU_NOTE.qemu].some((own) => own.name === name && own.type === type);
-      return !isOfProcessor && name !== XEN_NOTE_NAME;
+      return !isOfProcessor;
     });
   } catch (error) {
     // What is no row of notes is in no core: it was refused where it was read, or comes from nowhere.

@@ -18,7 +18,7 @@ const KEPT: ReadonlySet<string> = new Set([
   DEVICE_FORMAT.xenSharedInfo,
   DEVICE_FORMAT.xenP2m,
   DEVICE_FORMAT.xenContexts,
-  DEVICE_FORMAT.elfNotes,
+  DEVICE_FORMAT.xenCoreNotes,
 ]);
 
 /** A core of Xen has memory, contexts of processors, and the shared info page. */
@@ -82,14 +82,14 @@ async function sharedInfoOf(image: OpenedImage): Promise<Uint8Array | undefined>
 
 /** What a core said of the hypervisor, or what ABOUT does. */
 async function versionOf(image: OpenedImage): Promise<XenVersion> {
-  const device = findDevice(image, 'elf-notes', DEVICE_FORMAT.elfNotes);
+  const device = findDevice(image, 'xen-core-notes', DEVICE_FORMAT.xenCoreNotes);
   if (device !== undefined && device.bytes <= ELF_LIMITS.noteBytes) {
     try {
       const shape = { wordBytes: 8, littleEndian: true } as const;
       const { xenVersion } = parseXenNotes(parseNotes(await contentOfDevice(device), shape, 0), shape);
       if (xenVersion !== undefined) return xenVersion;
     } catch (error) {
-      // Notes of another shape of core say nothing of Xen.
+      // Notes that can't be read say nothing of Xen.
       if (!(error instanceof TransmigrateError) || error.code === 'READ_FAILED') throw error;
     }
   }

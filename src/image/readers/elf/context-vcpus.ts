@@ -13,9 +13,13 @@ const CR0_PAGING = 1n << 31n;
 const CR4_PAE = 1n << 5n;
 const FOUR_GIB = 1n << 32n;
 
-/** The context of a PV guest without what an entry of a 64-bit toolstack has behind that of a 32-bit guest. */
-export function pvContext(entry: Uint8Array, width: 4 | 8): Uint8Array {
-  return entry.subarray(0, width === 8 ? BODY.vcpuBasic64 : BODY.vcpuBasic32);
+/**
+ * The context of a PV guest without what an entry of a 64-bit toolstack has behind that of a 32-bit guest.
+ * @returns undefined when the entry has no room for it
+ */
+export function pvContext(entry: Uint8Array, width: 4 | 8): Uint8Array | undefined {
+  const bytes = width === 8 ? BODY.vcpuBasic64 : BODY.vcpuBasic32;
+  return entry.byteLength < bytes ? undefined : entry.subarray(0, bytes);
 }
 
 /**

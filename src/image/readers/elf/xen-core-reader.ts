@@ -1,9 +1,10 @@
 import { isZeroRange } from '../../../codec/platform.ts';
-import { TransmigrateError } from '../../../errors.ts';
+import type { TransmigrateError } from '../../../errors.ts';
 import { elfError } from '../../../foreign/elf/elf-error.ts';
 import { ELF_MACHINE, ELF_SIZES } from '../../../foreign/elf/elf-file.ts';
 import { XenCore } from '../../../foreign/elf/xen-core.ts';
 import { XEN_SECTION } from '../../../foreign/elf/xen-notes.ts';
+import { BODY } from '../../../foreign/xen-libxc/constants.ts';
 import { contextFrames } from '../../../foreign/xen-libxc/guest-context.ts';
 import type { ByteSource } from '../../../io/source.ts';
 import type { Work } from '../../../io/work.ts';
@@ -23,6 +24,11 @@ import { checkWhole, elfEnd, reportGaps, trailingOf } from './places.ts';
 const TABLE_STEP = 8192;
 /** Bytes of pages that are read at once. */
 const PAGES_BYTES = 1024 * 1024;
+
+/** Lengths of contexts of a toolstack of 64 and of 32 bits (foreign/elf 4.2). */
+const HVM_CONTEXT_BYTES: readonly number[] = [BODY.vcpuBasic64, BODY.vcpuBasic32];
+/** Most bytes of contexts of vCPUs, which are held: 4,096 of them have 20 MiB. */
+const CONTEXTS_BYTES = 64 * 1024 * 1024;
 
 /** What a look through the table finds. */
 interface TableLook {
@@ -171,8 +177,10 @@ export class XenCoreReader implements ImageReader {
     const frames = new Set<number>();
     if (core.tableKind === 'p2m') {
       const width = widthOf(core);
-      for (const context of contexts)
-        for (const frame of contextFrames(pvContext(context, width), width)) frames.add(frame);
+      for (const entry of contexts) {
+        const context = pvContext(entry, width);
+        for (const frame of context === undefined ? [] : contextFrames(context, width)) frames.add(frame);
+      }
     }
     const wanted = new Map<number, number>();
     const pfns = new Float64Array(TABLE_STEP);
@@ -206,6 +214,10 @@ export class XenCoreReader implements ImageReader {
   async #contexts(core: XenCore): Promise<Uint8Array[]> {
     const contexts: Uint8Array[] = [];
     const count = Math.min(core.vcpuCount, LIMITS.vcpus);
+    if (count * core.vcpuBytes > CONTEXTS_BYTES) {
+      const what = `Contexts of ${count * core.vcpuBytes} bytes, the limit is ${CONTEXTS_BYTES}`;
+      throw elfError('LIMIT_EXCEEDED', what, core.vcpuAt(0), 'xen_prstatus', '4.2');
+    }
     for (let vcpu = 0; vcpu < count; vcpu++) contexts.push(await core.readVcpu(vcpu));
     const { vcpus, pages } = core.notes.header;
     if (vcpus !== core.vcpuCount || pages !== core.pageCount) {
@@ -223,24 +235,23 @@ export class XenCoreReader implements ImageReader {
   }
 
   *#vcpus(core: XenCore, contexts: readonly Uint8Array[], wanted: ReadonlyMap<number, number>): Generator<ImageEvent> {
-    for (const [vcpu, context] of contexts.entries()) {
+    for (const [vcpu, entry] of contexts.entries()) {
       const place = { offset: core.vcpuAt(vcpu), path: `ELF/xen_prstatus[${vcpu}]`, section: 'foreign/elf 4.2' };
-      try {
-        if (core.tableKind === 'pfn') {
-          yield* hvmEvents(vcpu, context, place);
-          continue;
-        }
-        const width = widthOf(core);
+      const width = widthOf(core);
+      const isPv = core.tableKind === 'p2m';
+      const context = isPv ? pvContext(entry, width) : entry;
+      if (context === undefined || (!isPv && !HVM_CONTEXT_BYTES.includes(entry.byteLength))) {
+        this.#findings.report('warning', 'CONTEXT_INVALID', 'the context of a vCPU has another length', place);
+      } else if (isPv) {
         const pfnOf = (frame: number): number => wanted.get(frame) ?? -1;
-        const { events, lost } = pvEvents(vcpu, pvContext(context, width), width, pfnOf, place);
+        const { events, lost } = pvEvents(vcpu, context, width, pfnOf, place);
         if (lost !== undefined) {
           const data = { frame: lost.frame, register: lost.what };
           this.#findings.report('warning', 'FRAME_UNKNOWN', 'a context names a frame that is no page', place, data);
         }
         yield* events;
-      } catch (error) {
-        if (!(error instanceof TransmigrateError) || error.code !== 'LENGTH_MISMATCH') throw error;
-        this.#findings.report('warning', 'CONTEXT_INVALID', 'a context of a vCPU has another length', place);
+      } else {
+        yield* hvmEvents(vcpu, context, place);
       }
     }
     // What Xen leaves out of the contexts of such guests can't be made again from registers: they are kept too.
@@ -254,7 +265,11 @@ export class XenCoreReader implements ImageReader {
   async #notes(core: XenCore, input: RandomInput): Promise<ImageEvent> {
     const { offset, bytes } = core.file.sections[core.names.indexOf(XEN_SECTION.notes)];
     const part = { offset, bytes, path: 'ELF/notes', section: 'foreign/elf 3' };
-    return fileDevice(input, { name: 'elf-notes', format: DEVICE_FORMAT.elfNotes, version: versionOf(core) }, part);
+    return fileDevice(
+      input,
+      { name: 'xen-core-notes', format: DEVICE_FORMAT.xenCoreNotes, version: versionOf(core) },
+      part,
+    );
   }
 
   #named(event: ImageEvent): ImageEvent {
@@ -323,7 +338,7 @@ function versionOf(core: XenCore): string {
 }
 
 function headOf(core: XenCore): ImageHead {
-  const isPv = core.notes.header.domain === 'pv';
+  const isPv = core.tableKind === 'p2m';
   const is32 = isPv && widthOf(core) === 4;
   const version = versionOf(core);
   return {

@@ -30,6 +30,8 @@ import { blob } from '../xen/states.ts';
 
 /** Pages that are read at once: 1 MiB. */
 const STEP_PAGES = 256;
+/** Most bytes of what is not memory, which are held: of video memory for the most part. */
+const DEVICES_BYTES = 256 * 1024 * 1024;
 /** The one device of a state. */
 const DEVICE = { number: 0, name: 'machine' } as const;
 const SECTION = 'foreign/v86 1';
@@ -106,6 +108,11 @@ export class V86Reader implements ImageReader {
       throw stateError('TRUNCATED', what, 8);
     }
     const { packed, bitmap } = memoryBuffersOf(head.tree);
+    const held = head.buffers.reduce((sum, { length }, id) => (id === packed ? sum : sum + length), 0);
+    if (held > DEVICES_BYTES) {
+      const what = `Devices of ${held} bytes, the limit is ${DEVICES_BYTES}`;
+      throw stateError('LIMIT_EXCEEDED', what, STATE_HEADER.bytes, 'buffer_infos');
+    }
     const contents: Uint8Array[] = [];
     for (const [id, { offset, length }] of head.buffers.entries()) {
       contents.push(id === packed ? new Uint8Array(0) : await this.#exactly(input, offset, length));

@@ -6,6 +6,8 @@ import { ELF_MACHINE } from '../../../../src/foreign/elf/elf-file.ts';
 import { layoutProgramCore, type MemoryRange } from '../../../../src/foreign/elf/program-core.ts';
 import { ElfWriter } from '../../../../src/foreign/elf/writer.ts';
 import { XenCoreWriter } from '../../../../src/foreign/elf/xen-core-writer.ts';
+import { cr3OfPfn } from '../../../../src/foreign/xen-libxc/guest-context.ts';
+import { writeXenCore } from '../../../../src/image/writers/xen-core.ts';
 import { PAGE_CLASS } from '../../../../src/stream/records/ram.ts';
 import { VCPU_STATE } from '../../../../src/image/model/event.ts';
 import { MemorySink, memorySource } from '../../../../src/io/memory.ts';
@@ -125,19 +127,21 @@ interface XenCase {
   readonly table: 'p2m' | 'pfn';
   readonly pfns: readonly number[];
   readonly frames?: readonly number[];
+  readonly machine?: number;
+  readonly vcpu?: Uint8Array;
 }
 
 /** A core of Xen of our own. Page i is filled with i + 1, but for those in `zero`. */
 async function xenCore(
-  { table, pfns, frames }: XenCase,
+  { table, pfns, frames, machine = ELF_MACHINE.x8664, vcpu }: XenCase,
   zero: (entry: number) => boolean = () => false,
 ): Promise<Uint8Array> {
   const sink = new MemorySink();
   const writer = new XenCoreWriter(sink, {
-    machine: ELF_MACHINE.x8664,
+    machine,
     domain: table === 'p2m' ? 'pv' : 'hvm',
     xenVersion: undefined,
-    vcpus: [new Uint8Array(5168)],
+    vcpus: [vcpu ?? new Uint8Array(5168)],
     sharedInfo: undefined,
     table,
     pages: pfns.length,
@@ -147,6 +151,15 @@ async function xenCore(
   await writer.table(Float64Array.from(pfns), table === 'p2m' ? Float64Array.from(frames ?? pfns) : undefined);
   await writer.end();
   return sink.bytes();
+}
+
+/** A context of a 32-bit guest with an instruction pointer and the frame of a page table. */
+function makeContext32(rip: bigint, frame: number): Uint8Array {
+  const context = new Uint8Array(2800);
+  const view = new DataView(context.buffer);
+  view.setUint32(548, Number(rip), true);
+  view.setUint32(2716 + 12, Number(cr3OfPfn(frame, 4)), true);
+  return context;
 }
 
 describe('cores of Xen that are made here', () => {
@@ -187,6 +200,43 @@ describe('cores of Xen that are made here', () => {
     );
     const [finding] = (await read('xen-core', bytes)).findings;
     assert.deepEqual([finding.code, finding.data], ['FRAME_UNKNOWN', { frame: 0, register: 'cr3' }]);
+  });
+
+  test('a 32-bit guest has its context first in an entry of a 64-bit toolstack, or alone in one of a 32-bit one', async () => {
+    const context = makeContext32(0x1234n, 6);
+    for (const bytes of [5168, 2800]) {
+      const vcpu = new Uint8Array(bytes);
+      vcpu.set(context);
+      const pfns = { table: 'p2m', pfns: [1, 2], frames: [5, 6] } as const;
+      const core = await xenCore({ ...pfns, machine: ELF_MACHINE.i386, vcpu });
+      const image = await opened(await thereAndBack('xen-core', core));
+      assert.deepEqual([image.head.machine, image.head.wordBits], [3, 32]);
+      assert.deepEqual([image.vcpus[0].registers.rip, image.vcpus[0].registers.cr3], [0x1234n, 2n << 12n]);
+      const state = image.vcpuStates.find(({ stateKind }) => stateKind === VCPU_STATE.xenPvBasic)!;
+      assert.equal(state.content.byteLength, 2800);
+      // Written again it is as it was.
+      const sink = new MemorySink();
+      await writeXenCore(image, sink, {});
+      const again = await opened(sink.bytes());
+      assert.deepEqual(again.vcpus, (await opened(core)).vcpus);
+    }
+  });
+
+  test('a context that is too short for its guest is told, and memory can be read', async () => {
+    for (const [table, bytes] of [
+      ['p2m', 2800],
+      ['pfn', 2801],
+      ['pfn', 8],
+    ] as const) {
+      const core = await xenCore({ table, pfns: [1, 2], vcpu: new Uint8Array(bytes) });
+      await thereAndBack('xen-core', core);
+      const { findings, events } = await read('xen-core', core);
+      assert.deepEqual(
+        findings.map(({ code }) => code),
+        ['CONTEXT_INVALID'],
+      );
+      assert.ok(events.includes('pages') && !events.includes('vcpu'));
+    }
   });
 
   test('bytes behind it, and bytes that no table names', async () => {
