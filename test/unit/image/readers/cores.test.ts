@@ -7,6 +7,7 @@ import { layoutProgramCore, type MemoryRange } from '../../../../src/foreign/elf
 import { ElfWriter } from '../../../../src/foreign/elf/writer.ts';
 import { XenCoreWriter } from '../../../../src/foreign/elf/xen-core-writer.ts';
 import { cr3OfPfn } from '../../../../src/foreign/xen-libxc/guest-context.ts';
+import { writeElfCore } from '../../../../src/image/writers/elf-core.ts';
 import { writeXenCore } from '../../../../src/image/writers/xen-core.ts';
 import { PAGE_CLASS } from '../../../../src/stream/records/ram.ts';
 import { VCPU_STATE } from '../../../../src/image/model/event.ts';
@@ -202,7 +203,7 @@ describe('cores of Xen that are made here', () => {
     assert.deepEqual([finding.code, finding.data], ['FRAME_UNKNOWN', { frame: 0, register: 'cr3' }]);
   });
 
-  test('a 32-bit guest has its context first in an entry of a 64-bit toolstack, or alone in one of a 32-bit one', async () => {
+  test('a context of a 32-bit guest, in an entry of a 64-bit toolstack and in one of a 32-bit one', async () => {
     const context = makeContext32(0x1234n, 6);
     for (const bytes of [5168, 2800]) {
       const vcpu = new Uint8Array(bytes);
@@ -421,6 +422,26 @@ describe('cores with program headers that are made here', () => {
     const wasRead = await read('elf-core', lie);
     assert.deepEqual([wasRead.findings[0].code, wasRead.error], ['NOTES_INVALID', undefined]);
     assert.ok(wasRead.events.includes('pages') && !wasRead.events.includes('vcpu'));
+  });
+
+  test('of a big-endian machine of another kind: its memory', async () => {
+    const ranges = [range(0x1000, 4096)];
+    const layout = layoutProgramCore({ wordBytes: 4, littleEndian: false, machine: 20, notes: [], ranges });
+    const sink = new MemorySink();
+    const writer = new ElfWriter(sink, layout.file);
+    await writer.put(layout.offsets[0], new Uint8Array(4096).fill(5));
+    await writer.end(layout.bytes);
+    const image = await opened(sink.bytes());
+    assert.deepEqual([image.head.byteOrder, image.head.machine, image.head.wordBits], ['big', 20, 32]);
+    assert.deepEqual([image.memory.pages, image.memory.pfnEnd, image.vcpus.length], [1, 2, 0]);
+    await assert.rejects(toOurs('elf-core', sink.bytes()), { code: 'UNSUPPORTED_FEATURE' });
+    const again = new MemorySink();
+    await writeElfCore(image, again, {});
+    const result = await opened(again.bytes());
+    assert.deepEqual(
+      [result.head.byteOrder, await memoryDigest(result.memory)],
+      ['big', await memoryDigest(image.memory)],
+    );
   });
 
   test('as many processors as there are notes', async () => {
