@@ -148,7 +148,7 @@ const zst = path('pv.xl.zst');
 const ours = path('pv.tmig');
 const raw = path('pv.raw');
 run('zstd', '-q', '-1', '-T1', '-f', '-o', zst, pv);
-tmig('convert', pv, ours, '--to', 'tmig', '--codec', 'zstd', '--force')();
+tmig('convert', pv, ours, '--to', 'tmig', '--codec', 'zstd')();
 tmig('memory', pv, 'export', raw, '--force')();
 const needle = 'Linux version';
 
@@ -159,9 +159,9 @@ const cases: Case[] = [
   { name: 'verify pv', run: tmig('verify', pv) },
   { name: 'verify hvm', run: tmig('verify', hvm) },
   { name: 'zstd -1', run: () => run('zstd', '-q', '-1', '-T1', '-f', '-o', path('again.zst'), pv) },
-  { name: 'convert', run: tmig('convert', pv, path('again.tmig'), '--to', 'tmig', '--codec', 'zstd', '--force') },
+  { name: 'convert', run: tmig('convert', pv, path('again.tmig'), '--to', 'tmig', '--codec', 'zstd') },
   { name: 'zstd -d', run: () => run('zstd', '-q', '-d', '-f', '-o', path('again.xl'), zst) },
-  { name: 'convert back', run: tmig('convert', ours, path('back.xl'), '--to', 'xl', '--force') },
+  { name: 'convert back', run: tmig('convert', ours, path('back.xl'), '--to', 'xl') },
   { name: 'grep -c', run: () => run('grep', '-c', '-a', needle, raw) },
   { name: 'memory find', run: tmig('memory', pv, 'find', '--text', needle, '--count') },
   ...(verifier === undefined

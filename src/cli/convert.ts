@@ -19,7 +19,7 @@ interface ConvertCommandOptions extends GlobalOptions {
   readonly origin: boolean;
   readonly allowLoss?: boolean;
   readonly toCheckpoint?: boolean;
-  readonly codec: CodecName;
+  readonly codec?: CodecName;
   readonly level?: number;
   readonly threads?: number;
   readonly json?: boolean;
@@ -41,7 +41,11 @@ export function convertCommand(context: Context): Command {
     .argument('<output>', 'where to; "-": standard output')
     .addOption(new Option('--to <format>', 'its format; by default what OUTPUT ends in').choices(TARGET_NAMES))
     .option('--no-origin', 'to ours: do not keep the framing; from ours: make the image anew from what it holds')
-    .addOption(new Option('--codec <name>', 'to ours: how to compress').choices(CODEC_NAMES).default('zstd'))
+    .addOption(
+      new Option('--codec <name>', 'to ours: how to compress (default: zstd); to libvirt: raw or zstd').choices(
+        CODEC_NAMES,
+      ),
+    )
     .addOption(
       new Option('--level <number>', 'to ours: how much to compress; zstd -7 to 19, deflate 1 to 9').argParser(integer),
     )
@@ -75,7 +79,7 @@ export function coreCommand(context: Context): Command {
     const options = self.optsWithGlobals<ConvertCommandOptions & { readonly xen?: boolean }>();
     const to = options.xen === true ? 'xen-core' : 'elf-core';
     // A core is no machine that could go on: that something is missing is what was asked for.
-    await convert(context, input, output, to, { ...options, origin: true, codec: 'zstd', allowLoss: true });
+    await convert(context, input, output, to, { ...options, origin: true, allowLoss: true });
   });
   return addExamples(command, [
     { line: 'transmigrate core guest.tmig guest.elf', what: 'What `gdb` and `readelf` read.' },
@@ -165,10 +169,16 @@ async function intoFile(
 /** @throws USAGE for numbers that make no sense */
 function conversionOptions(to: string, options: ConvertCommandOptions): ConvertOptions {
   const { codec, level, threads = availableParallelism(), from } = options;
-  const levels = codec === 'zstd' || codec === 'deflate' ? CODEC_LEVELS[codec] : undefined;
+  const used = codec ?? 'zstd';
+  const levels = used === 'zstd' || used === 'deflate' ? CODEC_LEVELS[used] : undefined;
   if (level !== undefined && (levels === undefined || level < levels.lowest || level > levels.highest)) {
     const next = levels === undefined ? 'It has none.' : `Choose one from ${levels.lowest} to ${levels.highest}.`;
-    throw new TransmigrateError('USAGE', `${codec} has no level ${level}`, { next });
+    throw new TransmigrateError('USAGE', `${used} has no level ${level}`, { next });
+  }
+  if (to === 'libvirt' && codec !== undefined && codec !== 'raw' && codec !== 'zstd') {
+    throw new TransmigrateError('USAGE', `libvirt does not store a stream with ${codec}`, {
+      next: 'Choose raw or zstd.',
+    });
   }
   if (threads < 0 || threads > THREADS_MOST) {
     throw new TransmigrateError('USAGE', `${threads} threads: there can be 0 to ${THREADS_MOST}`);
@@ -180,7 +190,7 @@ function conversionOptions(to: string, options: ConvertCommandOptions): ConvertO
     origin: options.origin,
     allowLoss: options.allowLoss === true,
     toCheckpoint: options.toCheckpoint === true,
-    codec: CODEC[codec],
+    ...(codec !== undefined && { codec: CODEC[codec] }),
     ...(level !== undefined && { level }),
     threads,
     streamId: randomBytes(16),

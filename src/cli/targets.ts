@@ -3,7 +3,19 @@ import { TransmigrateError } from '../errors.ts';
 import { escapeText } from './escape.ts';
 
 /** What can be written; a test keeps this equal to the library's own list. */
-export const TARGET_NAMES = ['tmig', 'xen-libxc', 'xen-libxc-v2', 'libxl', 'xl', 'xenopsd'] as const;
+export const TARGET_NAMES = [
+  'tmig',
+  'xen-libxc',
+  'xen-libxc-v2',
+  'libxl',
+  'xl',
+  'xenopsd',
+  'libvirt',
+  'v86',
+  'xen-core',
+  'elf-core',
+  'raw',
+] as const;
 
 /** Codecs in which memory of an image of ours can be stored. */
 export const CODEC_NAMES = ['zstd', 'raw', 'lz4', 'deflate', 'lzo1x'] as const;
@@ -15,6 +27,9 @@ const ENDINGS: Readonly<Record<string, string>> = {
   libxl: 'libxl',
   libxc: 'xen-libxc',
   xenopsd: 'xenopsd',
+  v86state: 'v86',
+  elf: 'elf-core',
+  raw: 'raw',
 };
 
 /** The format that is asked for, or that the name of the output stands for. @throws USAGE */

@@ -95,12 +95,6 @@ export const ROOTS: readonly string[] = [
   'src/codec/platform.browser.ts',
   'src/io/compressed/platform.browser.ts',
   'src/tmem/platform.browser.ts',
-  // Formats of others and identification, until the library opens all images.
-  'src/foreign/elf/cpu-notes.ts',
-  'src/foreign/elf/program-core.ts',
-  'src/foreign/elf/sequence.ts',
-  'src/foreign/elf/xen-core-writer.ts',
-  'src/foreign/qemu/stream-head.ts',
 ];
 
 /** Files that are started as a worker or a child process by a name the import scan cannot see. */

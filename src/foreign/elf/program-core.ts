@@ -45,6 +45,9 @@ export function memoryRanges({ header, segments }: ElfFile): MemoryRange[] {
     if (physicalAddress > BigInt(Number.MAX_SAFE_INTEGER)) {
       throw elfError('FIELD_VALUE', `Memory at 0x${physicalAddress.toString(16)}`, at, `${path}/paddr`, '5.1');
     }
+    if (Number(physicalAddress) + memoryBytes > Number.MAX_SAFE_INTEGER) {
+      throw elfError('FIELD_VALUE', `Memory of ${memoryBytes} bytes, more than any has`, at, `${path}/memsz`, '5.1');
+    }
     if (memoryBytes < fileBytes) {
       const what = `A segment of ${memoryBytes} bytes has ${fileBytes} in the file`;
       throw elfError('FIELD_VALUE', what, at, `${path}/memsz`, '5.1');
@@ -74,7 +77,7 @@ export class ProgramCore {
     this.file = file;
     this.notes = notes;
     this.ranges = memoryRanges(file);
-    this.#apart = apart(this.ranges);
+    this.#apart = rangesApart(this.ranges);
   }
 
   /** @throws NOT_AN_IMAGE for another kind of ELF file, TRUNCATED, FIELD_VALUE, LENGTH_MISMATCH, LIMIT_EXCEEDED. */
@@ -133,8 +136,11 @@ export class ProgramCore {
   }
 }
 
-/** A dump of virtual memory names a page that is mapped twice in two ranges: then the first one counts. */
-function apart(ranges: readonly MemoryRange[]): MemoryRange[] {
+/**
+ * Ranges by address without what an earlier one covers: a dump of virtual memory names a page that is mapped twice in
+ * two ranges, and then the first one counts.
+ */
+export function rangesApart(ranges: readonly MemoryRange[]): MemoryRange[] {
   const result: MemoryRange[] = [];
   let covered = 0;
   for (const range of ranges) {

@@ -1,4 +1,4 @@
-/** What of an ELF file stands where, in the order of the file (spec/foreign/elf.md, section 2.1). */
+/** What of an ELF file stands where, in the order of the file. */
 import { ELF_SIZES, SECTION_TYPE, type ElfFile, type ElfTables } from './elf-file.ts';
 
 /** A stretch of the file. `index` is that of the segment or section. */

@@ -1,4 +1,4 @@
-/** Writing an ELF core in one pass (spec/foreign/elf.md, section 2.1). */
+/** Writing an ELF core in one pass, from its first byte to its last. */
 import type { ByteSink } from '../../bytes/endpoints.ts';
 import { encodeElfHeader, encodeSections, encodeSegments, type ElfFile } from './elf-file.ts';
 

@@ -127,6 +127,21 @@ export class XenCore {
     return new XenCore(input, file, names, parseNotes(bytes, file.header, section.offset));
   }
 
+  /** Where the pages stand in the file. */
+  get pagesAt(): number {
+    return this.#pages.offset;
+  }
+
+  /** Where the table of pages stands in the file, and how long it is. */
+  get table(): { readonly offset: number; readonly bytes: number } {
+    return this.#table;
+  }
+
+  /** Where the context of a vCPU stands in the file. */
+  vcpuAt(index: number): number {
+    return this.#vcpus!.offset + index * this.vcpuBytes;
+  }
+
   /** The context of a vCPU as the hypervisor gave it. New memory. */
   async readVcpu(index: number): Promise<Uint8Array> {
     if (!(index >= 0 && index < this.vcpuCount)) throw new RangeError(`vCPU ${index} of ${this.vcpuCount}`);

@@ -8,6 +8,8 @@ export const LIBVIRT = {
   /** What the file is called while it is written: libvirt changes it when all is there. */
   partialMagic: 'LibvirtQemudPart',
   headerBytes: 92,
+  /** Where in the header the place of the cookie stands. */
+  cookieAt: 32,
   version: 2,
   /** Zeros after the texts, so that they can be edited in place (foreign/libvirt 2). */
   spareBytes: 65_536,

@@ -34,7 +34,10 @@ export interface ConvertOptions extends Work, IdentifyOptions {
   readonly allowLoss?: boolean | undefined;
   /** Take an image that is cut for what it is at its last complete checkpoint. */
   readonly toCheckpoint?: boolean | undefined;
-  /** To ours: how memory, devices and ORIGIN are stored; zstd when absent. */
+  /**
+   * To ours: how memory, devices and ORIGIN are stored; zstd when absent. To libvirt: how QEMU's stream is stored: raw,
+   * which is what absent means, or zstd.
+   */
   readonly codec?: CodecId | undefined;
   readonly level?: number | undefined;
   /** To ours: threads that compress; none when absent. */
@@ -127,7 +130,9 @@ class Converting {
 
   async run(): Promise<Result> {
     const { format } = this.#identified;
-    const { to, toCheckpoint = false, origin = true } = this.#options;
+    const { to, toCheckpoint = false, codec } = this.#options;
+    // Another form was asked for than the bytes at hand have.
+    const origin = this.#options.origin !== false && (to !== 'libvirt' || codec === undefined);
     if (to === 'tmig' && !toCheckpoint) return this.#toTmig(this.#image, undefined);
     // The bytes are there, and one pass hands them on: what else they are is not asked.
     if (format === to && isXenFormat(to) && origin && !toCheckpoint) return this.#pass(this.#image, to, to, []);
@@ -138,6 +143,7 @@ class Converting {
     const layers = origin && end === undefined ? await this.#layers() : [];
     if (layers[0] === to && isXenFormat(to)) return this.#pass(again(this.#image), to, to, []);
     const surveyed = await this.#survey(end);
+    if (layers[0] === to) return this.#copy(surveyed);
     const inside = layers.includes(to) && (to === 'libxl' || surveyed.survey.checkpoints <= 1);
     return this.#fromModel(surveyed, inside ? layers[0] : undefined);
   }
@@ -196,6 +202,14 @@ class Converting {
     return { exact: true, pages: sink.pages, losses, warnings: warningsOf(sink.findings()) };
   }
 
+  /** Gives out the bytes of an image that has no layers, or that one of ours was made from: they are at hand. */
+  async #copy({ survey, findings }: Surveyed): Promise<Result> {
+    const work = this.#half(1);
+    if (this.#identified.format === 'tmig') await replayOrigin(again(this.#image), this.#sink, work);
+    else for await (const piece of watchedPieces(again(this.#image), work)) await this.#sink.write(piece);
+    return { exact: true, pages: survey.pages, losses: [], warnings: warningsOf(findings) };
+  }
+
   /** Reads all of the image: so it is known to be whole before anything is written. */
   async #survey(end: number | undefined): Promise<Surveyed> {
     const reader = readerOf(this.#identified.format, again(this.#image), {
@@ -221,7 +235,8 @@ class Converting {
     }
     refuseBigEndian(image.head);
     // First what no permission helps with.
-    const write = await prepareImage(to, image, { time, ...work });
+    const compression = this.#options.codec === CODEC.zstd ? 'zstd' : 'raw';
+    const write = await prepareImage(to, image, { time, compression, ...work });
     const losses = conversionLosses({ image, survey, holds, toCheckpoint });
     refuseLosses(to, losses, allowLoss);
     const pages = await write(this.#sink);

@@ -9,6 +9,7 @@ import { decodePieces } from '../../stream/decode-pieces.ts';
 import { IndexedImage } from '../../stream/indexed-image.ts';
 import { LIMITS } from '../../stream/limits.ts';
 import { TYPE } from '../../stream/record-types.ts';
+import { decodeDeviceData, type DeviceData } from '../../stream/records/device.ts';
 import { decodeOrigin, type Origin } from '../../stream/records/origin.ts';
 import { hasData } from '../../stream/records/ram.ts';
 import { bodyReader } from '../../stream/records/record.ts';
@@ -96,12 +97,7 @@ async function* originParts(random: RandomAccess): AsyncGenerator<Uint8Array> {
 }
 
 async function* originRecords(random: RandomAccess): AsyncGenerator<{ origin: Origin; offset: number }> {
-  let indexed: IndexedImage | undefined;
-  try {
-    indexed = await IndexedImage.open(random);
-  } catch (error) {
-    if (!(error instanceof TransmigrateError) || error.code === 'READ_FAILED') throw error;
-  }
+  const indexed = await indexOf(random);
   if (indexed !== undefined) {
     for await (const entry of indexed.entries()) {
       if (entry.type !== TYPE.origin) continue;
@@ -177,33 +173,95 @@ async function* dataRuns(
   }
 }
 
-/** Bytes of device blobs, by the numbers of an image with an index. */
+/** Bytes of device blobs, by their numbers. Steps name them in the order of the image, so it is read once. */
 class DeviceBytes {
   readonly #random: RandomAccess;
-  readonly #scratch = new Uint8Array(LIMITS.chunkBytes);
+  #chunks: AsyncGenerator<DeviceChunk>;
+  /** The chunk that the last bytes came from: the next may begin in it. */
+  #chunk: DeviceChunk | undefined;
 
   constructor(random: RandomAccess) {
     this.#random = random;
+    this.#chunks = deviceChunks(random);
   }
 
+  /** @throws ORIGIN_INVALID when the device has not these bytes */
   async *read(device: number, offset: number, count: number): AsyncGenerator<Uint8Array> {
     let done = 0;
-    const [decoder] = decodersFor([{ container: false } as ByteSource], { knows: 'all' });
-    for await (const { header, record } of decodePieces(piecesOf(this.#random), decoder)) {
-      if (record.kind !== 'DEVICE_DATA' || record.device !== device) continue;
-      const content = contentOf(record, this.#scratch, { offset: header.offset, section: '9.2' });
-      const from = Math.max(0, offset + done - record.offset);
-      const part = content.subarray(from, from + count - done);
-      if (part.byteLength === 0 || record.offset > offset + done) continue;
-      done += part.byteLength;
-      yield part;
-      if (done === count) return;
-    }
-    if (done < count) {
-      throw new TransmigrateError('ORIGIN_INVALID', `Device ${device} has not the bytes that ORIGIN names`, {
-        section: 'foreign/origin 2',
-        data: { device, offset, count },
-      });
+    let fromStart = false;
+    while (done < count) {
+      const part = this.#chunk === undefined ? undefined : partOf(this.#chunk, device, offset + done, count - done);
+      if (part !== undefined) {
+        done += part.byteLength;
+        yield part;
+        continue;
+      }
+      const next = await this.#chunks.next();
+      if (next.done !== true) {
+        this.#chunk = next.value;
+        continue;
+      }
+      // Bytes that stand before the last ones are looked for once more, from the image's start.
+      if (fromStart) throw noSuchBytes(device, offset, count);
+      fromStart = true;
+      this.#chunks = deviceChunks(this.#random);
+      this.#chunk = undefined;
     }
   }
+}
+
+interface DeviceChunk {
+  readonly device: number;
+  readonly offset: number;
+  readonly content: Uint8Array;
+}
+
+/** The bytes of a chunk from a place of a device on, or undefined. */
+function partOf(chunk: DeviceChunk, device: number, at: number, most: number): Uint8Array | undefined {
+  const from = at - chunk.offset;
+  if (chunk.device !== device || from < 0 || from >= chunk.content.byteLength) return undefined;
+  return chunk.content.subarray(from, from + most);
+}
+
+/** All chunks of all devices, in the order of the image. Each is lent until the next. */
+async function* deviceChunks(random: RandomAccess): AsyncGenerator<DeviceChunk> {
+  const scratch = new Uint8Array(LIMITS.chunkBytes);
+  for await (const { record, at } of deviceRecords(random)) {
+    const { device, offset } = record;
+    yield { device, offset, content: contentOf(record, scratch, { offset: at, section: '9.2' }) };
+  }
+}
+
+/** The records of devices: by the index, or, without one, by reading all of the image. */
+async function* deviceRecords(random: RandomAccess): AsyncGenerator<{ record: DeviceData; at: number }> {
+  const indexed = await indexOf(random);
+  if (indexed !== undefined) {
+    for await (const entry of indexed.entries()) {
+      if (entry.type !== TYPE.deviceData) continue;
+      const { header, body } = await indexed.fetch(entry);
+      yield { record: decodeDeviceData(bodyReader(header, body)), at: header.offset };
+    }
+    return;
+  }
+  const [decoder] = decodersFor([{ container: false } as ByteSource], { knows: 'all' });
+  for await (const { header, record } of decodePieces(piecesOf(random), decoder)) {
+    if (record.kind === 'DEVICE_DATA') yield { record, at: header.offset };
+  }
+}
+
+/** An index that holds, or undefined. @throws READ_FAILED */
+async function indexOf(random: RandomAccess): Promise<IndexedImage | undefined> {
+  try {
+    return await IndexedImage.open(random);
+  } catch (error) {
+    if (!(error instanceof TransmigrateError) || error.code === 'READ_FAILED') throw error;
+    return undefined;
+  }
+}
+
+function noSuchBytes(device: number, offset: number, count: number): TransmigrateError {
+  return new TransmigrateError('ORIGIN_INVALID', `Device ${device} has not the bytes that ORIGIN names`, {
+    section: 'foreign/origin 2',
+    data: { device, offset, count },
+  });
 }

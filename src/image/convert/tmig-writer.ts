@@ -50,6 +50,8 @@ export class TmigImageWriter {
     }
     const writer = this.#writer!;
     if (isState(event)) {
+      // A device has its number by when it was named first, which is what a reader counts for ORIGIN.
+      if (event.kind === 'device') this.#deviceNumber(event.name);
       this.#held.add(event);
       this.#open = true;
     } else {

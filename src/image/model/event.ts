@@ -159,6 +159,12 @@ export const VCPU_STATE = {
 export const DEVICE_FORMAT = {
   v86: 'v86-state',
   qemu: 'qemu-savevm',
+  libvirtXml: 'libvirt-xml',
+  libvirtCookie: 'libvirt-cookie',
+  elfNotes: 'elf-notes',
+  xenP2m: 'xen-p2m',
+  xenContexts: 'xen-vcpu-contexts',
+  xenCoreNotes: 'xen-core-notes',
   xlConfig: 'xl-config',
   xenPvInfo: 'xen-pv-info',
   xenP2mFrames: 'xen-pv-p2m-frames',
@@ -173,4 +179,4 @@ export const DEVICE_FORMAT = {
 } as const;
 
 /** ELF machine numbers. */
-export const MACHINE = { i386: 3, x8664: 62 } as const;
+export const MACHINE = { none: 0, i386: 3, x8664: 62 } as const;

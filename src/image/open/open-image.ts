@@ -7,6 +7,7 @@ import { identifyImage, type Identified, type IdentifyOptions } from '../identif
 import { lastCheckpoint } from '../readers/last-checkpoint.ts';
 import { readerOf } from '../readers/reader-of.ts';
 import { DirectMemoryBuilder } from './direct-memory.ts';
+import { frameMapOf } from './frame-map.ts';
 import { openTmig } from './open-tmig.ts';
 import type { OpenedImage } from './opened-image.ts';
 import { StateCollector } from './state-collector.ts';
@@ -70,5 +71,7 @@ async function open(
     if (event.kind === 'head') memory = new DirectMemoryBuilder(event.pageSize);
   }
   const head = state.head!;
-  return { head, about: head.about, memory: memory!.done(image.random!), ...state.done() };
+  const rest = state.done();
+  const pfnOfFrame = (await frameMapOf(rest.devices))?.of;
+  return { head, about: head.about, memory: memory!.done(image.random!, pfnOfFrame), ...rest };
 }

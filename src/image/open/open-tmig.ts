@@ -5,14 +5,14 @@ import type { ByteSource } from '../../io/source.ts';
 import type { Work } from '../../io/work.ts';
 import { decodePieces } from '../../stream/decode-pieces.ts';
 import { IndexedImage } from '../../stream/indexed-image.ts';
-import { LIMITS } from '../../stream/limits.ts';
 import { PREAMBLE_BYTES, type Preamble } from '../../stream/preamble.ts';
 import { RecordStore } from '../../stream/record-store.ts';
 import { isTmem, TYPE } from '../../stream/record-types.ts';
-import { decodeDeviceData, type Device } from '../../stream/records/device.ts';
-import { bodyReader, decodeBody, type StreamRecord } from '../../stream/records/record.ts';
-import { contentOf } from '../../stream/records/stored.ts';
+import type { Device } from '../../stream/records/device.ts';
+import { decodeBody, type StreamRecord } from '../../stream/records/record.ts';
+import { deviceChunks } from '../device-chunks.ts';
 import { decodersFor } from '../read-channels.ts';
+import { frameMapOf } from './frame-map.ts';
 import { StateCollector } from './state-collector.ts';
 import { TmigMemoryBuilder } from './tmig-memory.ts';
 import { TmigTmem } from './tmig-tmem.ts';
@@ -95,11 +95,13 @@ class TmigOpening {
     }
   }
 
-  done(): Omit<OpenedImage, 'format' | 'nesting' | 'close'> {
+  async done(): Promise<Omit<OpenedImage, 'format' | 'nesting' | 'close'>> {
     const head = this.#state.head!;
-    const memory = this.#memory.done(this.#random, this.#preamble!);
+    const rest = this.#state.done();
+    const pfnOfFrame = (await frameMapOf(rest.devices))?.of;
+    const memory = this.#memory.done(this.#random, this.#preamble!, pfnOfFrame);
     const tmem = this.#tmem.length === 0 ? null : new TmigTmem(this.#random, this.#preamble!, this.#tmem);
-    return { head, about: head.about, memory, ...this.#state.done(), tmem };
+    return { head, about: head.about, memory, ...rest, tmem };
   }
 
   #begin(preamble: Preamble): void {
@@ -169,24 +171,5 @@ class TmigOpening {
       bytes,
       chunks: () => deviceChunks(store, offsets, device, bytes),
     });
-  }
-}
-
-/** The content of a device, from the chunks among these records that are its own. */
-async function* deviceChunks(
-  store: RecordStore,
-  offsets: readonly number[],
-  device: number,
-  bytes: number,
-): AsyncGenerator<Uint8Array> {
-  const scratch = new Uint8Array(LIMITS.chunkBytes);
-  let done = 0;
-  for (const offset of offsets) {
-    if (done === bytes) return;
-    const { header, body } = await store.fetch(offset);
-    const data = decodeDeviceData(bodyReader(header, body));
-    if (data.device !== device || data.offset !== done) continue;
-    done += data.bytes;
-    yield contentOf(data, scratch, { offset, section: '9.2' });
   }
 }

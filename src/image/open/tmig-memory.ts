@@ -29,10 +29,12 @@ export class TmigMemoryBuilder {
     for (let unit = 0; unit < batch.units; unit++) this.#codecs.add(batch.unitCodec(unit));
   }
 
-  done(random: RandomAccess, preamble: Preamble): ImageMemory {
+  /** @param pfnOfFrame see {@link ImageMemory.pfnOfFrame}. */
+  done(random: RandomAccess, preamble: Preamble, pfnOfFrame?: (frame: number) => number): ImageMemory {
     const store = new RecordStore(random, preamble.checksum, 4);
     const runs = new LastRuns(this.#log);
-    return new TmigMemory(store, preamble.pageSize, runs, this.#offsets, this.#classes, this.#codecs);
+    const [offsets, classes] = [this.#offsets, this.#classes];
+    return new TmigMemory(store, preamble.pageSize, runs, offsets, classes, this.#codecs, pfnOfFrame);
   }
 
   #tag(offset: number, pageClass: number): number {
@@ -47,6 +49,7 @@ export class TmigMemoryBuilder {
 /** Memory in RAM records: a page costs the head of its record, once, and the unit that it is in. */
 class TmigMemory implements ImageMemory {
   readonly pageSize: number;
+  readonly pfnOfFrame: ((frame: number) => number) | undefined;
   readonly #store: RecordStore;
   readonly #runs: LastRuns;
   readonly #offsets: readonly number[];
@@ -61,8 +64,10 @@ class TmigMemory implements ImageMemory {
     offsets: readonly number[],
     classes: readonly number[],
     codecs: ReadonlySet<CodecId>,
+    pfnOfFrame: ((frame: number) => number) | undefined,
   ) {
     this.codecs = codecs;
+    this.pfnOfFrame = pfnOfFrame;
     this.#store = store;
     this.pageSize = pageSize;
     this.#runs = runs;

@@ -3,7 +3,12 @@ import type { ByteSource } from '../../io/source.ts';
 import type { Work } from '../../io/work.ts';
 import type { FormatName } from '../identify/layers.ts';
 import type { ImageReader, ReaderOptions } from '../model/reader.ts';
+import { ProgramCoreReader } from './elf/program-core-reader.ts';
+import { XenCoreReader } from './elf/xen-core-reader.ts';
+import { LibvirtReader } from './libvirt/libvirt-reader.ts';
+import { RawReader } from './raw/raw-reader.ts';
 import { TmigImageReader } from './tmig/tmig-reader.ts';
+import { V86Reader } from './v86/v86-reader.ts';
 import { XenImageReader } from './xen/xen-reader.ts';
 
 /**
@@ -21,7 +26,17 @@ export function readerOf(format: FormatName, image: ByteSource, options: ReaderO
     case 'xl':
     case 'xenopsd':
       return new XenImageReader(format, image, options);
-    default:
+    case 'xen-core':
+      return new XenCoreReader(image, options);
+    case 'elf-core':
+      return new ProgramCoreReader(image, options);
+    case 'raw':
+      return new RawReader(image, options);
+    case 'v86':
+      return new V86Reader(image, options);
+    case 'libvirt':
+      return new LibvirtReader(image, options);
+    case 'qemu':
       throw new TransmigrateError('UNSUPPORTED_FEATURE', `Images of the format ${format} can't be read yet`, {
         offset: 0,
         path: image.name,

@@ -2,16 +2,26 @@
 import { TransmigrateError } from '../../errors.ts';
 import type { FormatName } from '../identify/layers.ts';
 import type { OpenedImage } from '../open/opened-image.ts';
+import { writeElfCore } from './elf-core.ts';
 import {
+  ELF_CORE_HOLDS,
+  LIBVIRT_HOLDS,
   LIBXL_HOLDS,
+  RAW_HOLDS,
   TMIG_HOLDS,
+  V86_HOLDS,
+  XEN_CORE_HOLDS,
   XEN_LIBXC_HOLDS,
   XEN_LIBXC_V2_HOLDS,
   XENOPSD_HOLDS,
   XL_HOLDS,
   type FormatHolds,
 } from './holds.ts';
+import { writeLibvirt } from './libvirt.ts';
 import type { PreparedWrite, WriteOptions } from './prepared.ts';
+import { writeRaw } from './raw.ts';
+import { writeV86 } from './v86.ts';
+import { writeXenCore } from './xen-core.ts';
 import { isXenFormat, prepareXen } from './xen/write-xen.ts';
 
 /** All formats that can be written, in the order of the documentation. */
@@ -22,6 +32,11 @@ export const HOLDS: readonly FormatHolds[] = [
   LIBXL_HOLDS,
   XL_HOLDS,
   XENOPSD_HOLDS,
+  LIBVIRT_HOLDS,
+  V86_HOLDS,
+  XEN_CORE_HOLDS,
+  ELF_CORE_HOLDS,
+  RAW_HOLDS,
 ];
 
 /** Names for `--to`. */
@@ -50,7 +65,21 @@ export async function prepareImage(
   options: WriteOptions,
 ): Promise<PreparedWrite> {
   if (isXenFormat(format)) return prepareXen(format, image, options);
-  // Throws for what is not one of HOLDS.
-  holdsOf(format);
-  throw new RangeError(`${format} is made event by event`);
+  const { pages } = image.memory;
+  switch (format) {
+    case 'libvirt':
+      return (sink) => writeLibvirt(image, sink, options).then(() => 0);
+    case 'v86':
+      return (sink) => writeV86(image, sink, options).then(() => pages);
+    case 'xen-core':
+      return (sink) => writeXenCore(image, sink, options).then(() => pages);
+    case 'elf-core':
+      return (sink) => writeElfCore(image, sink, options).then(() => pages);
+    case 'raw':
+      return (sink) => writeRaw(image, sink, options).then(() => pages);
+    default:
+      // Throws for what is not one of HOLDS.
+      holdsOf(format);
+      throw new RangeError(`${format} is made event by event`);
+  }
 }

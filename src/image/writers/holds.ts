@@ -136,6 +136,72 @@ export const XENOPSD_HOLDS: FormatHolds = {
   ],
 };
 
+/** What the formats have in common that are no streams of Xen: memory, and little else. */
+const MEMORY_HOLDS = {
+  domains: null,
+  vcpus: false,
+  vcpuStates: [],
+  cpuid: false,
+  msrs: false,
+  devices: [],
+  disks: false,
+  tmem: false,
+  ownRecords: false,
+  pageClasses: 'presence',
+  checkpoints: false,
+  about: [],
+} as const satisfies Omit<FormatHolds, 'format'>;
+
+/** Memory, contexts of processors, and the shared info page (foreign/elf 4). */
+export const XEN_CORE_HOLDS: FormatHolds = {
+  ...MEMORY_HOLDS,
+  format: 'xen-core',
+  vcpus: true,
+  vcpuStates: [VCPU_STATE.fxsave, VCPU_STATE.xenPvBasic],
+  devices: [
+    { format: DEVICE_FORMAT.xenSharedInfo },
+    { format: DEVICE_FORMAT.xenP2m },
+    { format: DEVICE_FORMAT.xenContexts },
+    { format: DEVICE_FORMAT.xenCoreNotes },
+  ],
+};
+
+/** Memory, registers of processors, and notes (foreign/elf 5). */
+export const ELF_CORE_HOLDS: FormatHolds = {
+  ...MEMORY_HOLDS,
+  format: 'elf-core',
+  vcpus: true,
+  devices: [{ format: DEVICE_FORMAT.elfNotes }],
+};
+
+export const RAW_HOLDS: FormatHolds = { ...MEMORY_HOLDS, format: 'raw', pageClasses: 'none' };
+
+/** The state of one v86 machine; its registers are in its blob (foreign/v86 2). */
+export const V86_HOLDS: FormatHolds = {
+  ...MEMORY_HOLDS,
+  format: 'v86',
+  domains: ['emulated'],
+  vcpus: true,
+  vcpuStates: [VCPU_STATE.fxsave],
+  devices: [{ format: DEVICE_FORMAT.v86 }],
+  pageClasses: 'none',
+};
+
+/** The domain in its own texts, and a stream of QEMU, which memory is in too (foreign/libvirt 2 and 3). */
+export const LIBVIRT_HOLDS: FormatHolds = {
+  ...MEMORY_HOLDS,
+  format: 'libvirt',
+  devices: [
+    { format: DEVICE_FORMAT.libvirtXml },
+    { format: DEVICE_FORMAT.libvirtCookie },
+    ...['', '+gzip', '+bzip2', '+xz', '+zstd'].map((stored) => ({
+      format: `${DEVICE_FORMAT.qemu}${stored}`,
+      names: ['qemu-stream-*'],
+    })),
+  ],
+  about: ['name', 'uuid'],
+};
+
 /**
  * What a format holds where its bytes are passed on as they are: all that is of its own layer, also what is not written
  * anew, and nothing that would have to take its form.

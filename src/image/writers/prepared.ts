@@ -6,6 +6,8 @@ import type { Work } from '../../io/work.ts';
 export interface WriteOptions extends Work {
   /** When it is written, RFC 3339, for formats that say so. */
   readonly time: string;
+  /** How a stream of QEMU is stored that stands in the image whole; raw when absent. */
+  readonly compression?: 'raw' | 'zstd' | undefined;
 }
 
 /** Writes the image that was prepared. The sink is not ended. @returns pages with content that were written. */

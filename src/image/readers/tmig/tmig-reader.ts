@@ -3,14 +3,24 @@ import type { ByteSource } from '../../../io/source.ts';
 import { watchedPieces, type Work } from '../../../io/work.ts';
 import { decodePieces } from '../../../stream/decode-pieces.ts';
 import type { DecodedRecord, StreamDecoder } from '../../../stream/decoder.ts';
+import { RecordStore } from '../../../stream/record-store.ts';
 import type { Device } from '../../../stream/records/device.ts';
 import { contentOf } from '../../../stream/records/stored.ts';
 import type { ImageEvent } from '../../model/event.ts';
 import type { ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
+import { deviceChunks } from '../../device-chunks.ts';
 import { decodersFor } from '../../read-channels.ts';
 
-/** Most bytes of device blobs that are held while their chunks come (spec/foreign/model.md 3.2). */
+/** Most bytes of device blobs that are held while their chunks come; more are read where they stand (model.md 3.2). */
 const BLOBS_HELD_BYTES = 256 * 1024 * 1024;
+
+/** A device whose chunks are still to come: what came is held, or, of a long one, where its records stand. */
+interface OpenDevice {
+  readonly device: Device;
+  readonly places: number[] | undefined;
+  content: Uint8Array;
+  used: number;
+}
 
 /** Reads an image of ours as events of the model. Framing (seals, index) is no part of the model. */
 export class TmigImageReader implements ImageReader {
@@ -19,7 +29,7 @@ export class TmigImageReader implements ImageReader {
   readonly #options: ReaderOptions & Work;
   readonly #decoder: StreamDecoder;
   /** Device blobs whose chunks are still to come. */
-  readonly #open = new Map<number, { device: Device; content: Uint8Array; used: number }>();
+  readonly #open = new Map<number, OpenDevice>();
   #held = 0;
   /** The names of devices, by number: a later state of one replaces it. */
   #checkpoint = 0;
@@ -94,7 +104,11 @@ export class TmigImageReader implements ImageReader {
         const open = this.#open.get(record.device)!;
         const content = contentOf(record, this.#decoder.scratch, { offset: header.offset, section: '9.2' });
         // The record's offset is where the last chunk ended: the decoder has checked that.
-        this.#append(open, content);
+        if (open.places === undefined) this.#append(open, content);
+        else {
+          open.places.push(header.offset);
+          open.used += content.byteLength;
+        }
         if (open.used === open.device.bytes) yield* this.#finish(record.device);
         break;
       }
@@ -131,20 +145,22 @@ export class TmigImageReader implements ImageReader {
   }
 
   #begin(device: Device, offset: number): void {
-    this.#held += device.bytes;
-    if (this.#held > BLOBS_HELD_BYTES) {
-      throw new TransmigrateError('LIMIT_EXCEEDED', `Device blobs of ${this.#held} bytes at once`, {
+    const isLong = this.#held + device.bytes > BLOBS_HELD_BYTES;
+    if (isLong && this.#source.random === null) {
+      throw new TransmigrateError('LIMIT_EXCEEDED', `Device blobs of ${this.#held + device.bytes} bytes at once`, {
         offset,
         path: `device ${device.device}`,
         section: 'foreign/model 3.2',
         data: { limit: BLOBS_HELD_BYTES },
+        next: 'Copy the image into a file, and read that: from there they need not be held.',
       });
     }
-    this.#open.set(device.device, { device, content: new Uint8Array(0), used: 0 });
+    if (!isLong) this.#held += device.bytes;
+    this.#open.set(device.device, { device, places: isLong ? [] : undefined, content: new Uint8Array(0), used: 0 });
   }
 
   /** Memory grows with what has come, and not with what the header says. */
-  #append(open: { device: Device; content: Uint8Array; used: number }, chunk: Uint8Array): void {
+  #append(open: OpenDevice, chunk: Uint8Array): void {
     const used = open.used + chunk.byteLength;
     if (used > open.content.byteLength) {
       const larger = new Uint8Array(Math.min(open.device.bytes, Math.max(used, 2 * open.content.byteLength)));
@@ -156,10 +172,16 @@ export class TmigImageReader implements ImageReader {
   }
 
   *#finish(number: number): Generator<ImageEvent> {
-    const { device, content } = this.#open.get(number)!;
+    const { device, content, places } = this.#open.get(number)!;
     this.#open.delete(number);
-    this.#held -= device.bytes;
-    const { name, format, version, fingerprint } = device;
-    yield { kind: 'device', name, format, version, fingerprint, content };
+    const { name, format, version, fingerprint, bytes, sha256 } = device;
+    if (places === undefined) {
+      this.#held -= bytes;
+      yield { kind: 'device', name, format, version, fingerprint, content };
+      return;
+    }
+    const store = new RecordStore(this.#source.random!, this.#decoder.preamble!.checksum, 4);
+    const chunks = (): AsyncIterable<Uint8Array> => deviceChunks(store, places, number, bytes);
+    yield { kind: 'long-device', device: { name, format, version, fingerprint, bytes, sha256 }, chunks };
   }
 }
