@@ -1,7 +1,6 @@
 import { isZeroRange } from '../../../codec/platform.ts';
-import type { TransmigrateError } from '../../../errors.ts';
 import { elfError } from '../../../foreign/elf/elf-error.ts';
-import { ELF_MACHINE, ELF_SIZES } from '../../../foreign/elf/elf-file.ts';
+import { ELF_SIZES } from '../../../foreign/elf/elf-file.ts';
 import { XenCore } from '../../../foreign/elf/xen-core.ts';
 import { XEN_SECTION } from '../../../foreign/elf/xen-notes.ts';
 import { BODY } from '../../../foreign/xen-libxc/constants.ts';
@@ -11,13 +10,14 @@ import type { Work } from '../../../io/work.ts';
 import { LIMITS } from '../../../stream/limits.ts';
 import { PAGE_CLASS, type PageRun } from '../../../stream/records/ram.ts';
 import { ExtentLog } from '../../extent-log.ts';
-import { DEVICE_FORMAT, MACHINE, type ImageEvent, type ImageHead } from '../../model/event.ts';
+import { DEVICE_FORMAT, type ImageEvent } from '../../model/event.ts';
 import type { ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
 import { fileDevice } from '../file-device.ts';
 import { FoundFindings } from '../found.ts';
 import { keepBytes, RandomInput } from '../random-input.ts';
 import { blob } from '../xen/states.ts';
 import { hvmEvents, pvContext, pvEvents } from './context-vcpus.ts';
+import { checkShape, headOf, noPfn, versionOf, widthOf } from './xen-core-head.ts';
 import { checkWhole, elfEnd, reportGaps, trailingOf } from './places.ts';
 
 /** Entries of the table that are read at once. */
@@ -307,47 +307,4 @@ function* entryRuns(pfns: Float64Array, bytes: Uint8Array, pageBytes: number): G
     }
     entry += pages;
   }
-}
-
-/** @throws UNSUPPORTED_FEATURE, FIELD_VALUE for what no core of Xen is */
-function checkShape(core: XenCore): void {
-  if (!core.file.header.littleEndian) {
-    throw elfError('UNSUPPORTED_FEATURE', 'A big-endian core of Xen, which none is', 5, 'ident/data', '4');
-  }
-  const pagesEnd = core.pagesAt + core.pageCount * core.pageBytes;
-  const { offset, bytes } = core.table;
-  if (bytes > 0 && offset < pagesEnd && core.pagesAt < offset + bytes) {
-    const what = `The table of pages, from ${offset}, and the pages, from ${core.pagesAt}, overlap`;
-    throw elfError('FIELD_VALUE', what, offset, `xen_${core.tableKind}`, '4.3');
-  }
-}
-
-function noPfn(core: XenCore, entry: number): TransmigrateError {
-  const offset = core.table.offset + entry * (core.tableKind === 'p2m' ? 16 : 8);
-  return elfError('FIELD_VALUE', 'A pfn that no guest has', offset, `xen_${core.tableKind}[${entry}]`, '4.3');
-}
-
-/** Bytes of a word of a PV guest: the machine of the file is the guest's (foreign/elf 4). */
-function widthOf(core: XenCore): 4 | 8 {
-  return core.file.header.machine === ELF_MACHINE.i386 ? 4 : 8;
-}
-
-function versionOf(core: XenCore): string {
-  const version = core.notes.xenVersion;
-  return version === undefined ? '' : `${version.major}.${version.minor}`;
-}
-
-function headOf(core: XenCore): ImageHead {
-  const isPv = core.tableKind === 'p2m';
-  const is32 = isPv && widthOf(core) === 4;
-  const version = versionOf(core);
-  return {
-    kind: 'head',
-    domainType: isPv ? 'pv' : 'hvm',
-    byteOrder: 'little',
-    wordBits: is32 ? 32 : 64,
-    machine: is32 ? MACHINE.i386 : MACHINE.x8664,
-    pageSize: core.pageBytes,
-    about: { source: { hypervisor: 'xen', versions: version === '' ? {} : { xen: version } }, vcpus: core.vcpuCount },
-  };
 }
