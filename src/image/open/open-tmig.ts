@@ -99,7 +99,7 @@ class TmigOpening {
     const head = this.#state.head!;
     const memory = this.#memory.done(this.#random, this.#preamble!);
     const tmem = this.#tmem.length === 0 ? null : new TmigTmem(this.#random, this.#preamble!, this.#tmem);
-    return { head, about: head.about, memory, ...this.#state.done(), tmem };
+    return { kind: this.#preamble!.kind, head, about: head.about, memory, ...this.#state.done(), tmem };
   }
 
   #begin(preamble: Preamble): void {

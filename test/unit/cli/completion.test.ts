@@ -53,7 +53,7 @@ const TYPED: readonly (readonly [line: string, offers: readonly string[]])[] = [
   ['transmigrate completion ', ['bash', 'fish', 'zsh']],
   ['transmigrate help v', ['verify']],
   ['transmigrate verify my', ['my guest.tmig']],
-  ['transmigrate host ', ['info', 'run']],
+  ['transmigrate host ', ['describe', 'info', 'run']],
   ['transmigrate host r', ['run']],
   ['transmigrate host run --tm', ['--tmem']],
   ['transmigrate host info --j', ['--json']],
