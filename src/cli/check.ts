@@ -13,7 +13,7 @@ interface CheckCommandOptions extends GlobalOptions {
   readonly json?: boolean;
 }
 
-/** `transmigrate check IMAGE --on HOST`. */
+/** `transmigrate check IMAGE --on FILE`. */
 export function checkCommand(context: Context): Command {
   const command = new Command('check')
     .summary('say whether an image will run on a host')
@@ -24,7 +24,7 @@ export function checkCommand(context: Context): Command {
         'is started or moved.',
     )
     .argument('<image>', 'the image; "-": standard input')
-    .requiredOption('--on <host>', 'the description of the host: what "host describe --json" prints; "-" too')
+    .requiredOption('--on <file>', 'the description of the host: what "host describe --json" prints; "-" too')
     .option('--same-identity', 'it is to take the place of the machine that it was saved of')
     .option('--name <name>', 'the name that it is to have there, if not its own')
     .option('--json', 'print one JSON object')
