@@ -78,6 +78,22 @@ export type {
 export type { ImageEvent, ImageHead } from './image/model/event.ts';
 export type { FormatName } from './image/identify/layers.ts';
 export type { OpenedTmem, OpenedTmemPage } from './image/open/opened-tmem.ts';
+export {
+  checkImage,
+  REFUSALS,
+  type CheckOptions,
+  type ImageCheck,
+  type Refusal,
+  type RefusalReason,
+} from './image/check/check-image.ts';
+export {
+  parseHostDescription,
+  readHostDescription,
+  type DriverDescription,
+  type HostDescription,
+  type HostTmemDescription,
+} from './image/check/host-description.ts';
+export type { ImageNeeds } from './image/check/needs.ts';
 export { diffImages, type DiffOptions } from './image/diff/diff-images.ts';
 export type { Part } from './image/diff/parts.ts';
 export type {

@@ -133,6 +133,11 @@ export const ERRORS = {
     class: 'refused',
     next: 'Choose a format that can hold all of it, or give --allow-loss to leave it out.',
   },
+  // Checking whether an image fits a host.
+  HOST_INVALID: {
+    class: 'usage',
+    next: 'Make it anew with `transmigrate host describe --json`, or see spec/host-description.md.',
+  },
   // Hosts and their guests.
   HOST_UNREACHABLE: { class: 'transport', next: 'Start one with `transmigrate host run`, or name its --socket.' },
   HOST_RUNNING: { class: 'refused', next: 'Use that host, or give this one another --socket.' },

@@ -74,8 +74,11 @@ function valueOf(option: Option): 'none' | 'files' | 'any' | readonly string[] {
   return /<(?:file|path)>/.test(option.flags) ? 'files' : 'any';
 }
 
+/** Names of arguments that are files. */
+const FILES: ReadonlySet<string> = new Set(['file', 'a', 'b', 'image', 'output']);
+
 function takesFiles(argument: Argument): boolean {
-  return argument.name() === 'file';
+  return FILES.has(argument.name());
 }
 
 function optionsOf(command: Command): Option[] {

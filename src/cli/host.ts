@@ -13,13 +13,14 @@ interface RunOptions extends HostOptions {
 
 const DEFAULT_TMEM = '256M';
 
-/** `transmigrate host run` and `transmigrate host info`. */
+/** `transmigrate host run`, `transmigrate host info` and `transmigrate host describe`. */
 export function hostCommand(context: Context): Command {
   return new Command('host')
     .summary('run the host that guests live on, or ask about it')
     .description('The host is a process that runs guests and listens on a unix socket, which only its user can open.')
     .addCommand(runCommand(context))
-    .addCommand(infoCommand(context));
+    .addCommand(infoCommand(context))
+    .addCommand(describeCommand(context));
 }
 
 function runCommand(context: Context): Command {
@@ -69,4 +70,33 @@ function infoCommand(context: Context): Command {
       }
     });
   return addHostOptions(command);
+}
+
+function describeCommand(context: Context): Command {
+  const command = new Command('describe')
+    .summary('describe what the host can run')
+    .description(
+      'Describes what the host can run, for "check": drivers with their versions, memory, transcendent memory, and ' +
+        'the guests that are there. Nothing is in it that the host cannot know.',
+    )
+    .action(async (_options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<HostOptions>();
+      const host = await hostOf(context, options);
+      const described = await context.library.describeHost(await host.info(), await host.list());
+      if (options.json === true) await context.stdout.writeJson(described);
+      else {
+        const { drivers, memory, tmem, guests } = described;
+        await context.stdout.writeLines([
+          ...drivers.map(({ name, versions }) => `${name} ${versions.join(', ')}`),
+          `${formatBytes(memory.freeBytes)} of memory free`,
+          tmem === null
+            ? 'tmem is off'
+            : `tmem: ${formatBytes(tmem.freeBytes)} of ${formatBytes(tmem.limitBytes)} free`,
+          plural(guests.length, 'guest'),
+        ]);
+      }
+    });
+  return addExamples(addHostOptions(command), [
+    { line: 'transmigrate host describe --json > host.json', what: 'For "transmigrate check IMAGE --on host.json".' },
+  ]);
 }

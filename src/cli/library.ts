@@ -1,5 +1,7 @@
 import type { HostClient } from '../host/client.ts';
 import type { DemoStep } from '../host/demo.ts';
+import type { GuestInfo, HostInfo } from '../host/api.ts';
+import type { OwnDescription } from '../host/describe.ts';
 import type { repairFile } from '../host/repair-file.ts';
 import type { runHost } from '../host/run.ts';
 import type { openFileSource } from '../io/file.ts';
@@ -11,6 +13,8 @@ import type { FileSink } from '../io/file-sink.ts';
 import type * as memoryTools from '../image/memory/tools.ts';
 import type { openImage } from '../image/open/open-image.ts';
 import type { OpenedImage } from '../image/open/opened-image.ts';
+import type { checkImage } from '../image/check/check-image.ts';
+import type { readHostDescription } from '../image/check/host-description.ts';
 import type { diffImages } from '../image/diff/diff-images.ts';
 import type { inspectImage } from '../image/inspect.ts';
 import type { ReplayReport } from '../tmem/replay.ts';
@@ -38,6 +42,9 @@ export interface Library {
   readonly memoryTools: () => Promise<typeof memoryTools>;
   readonly debugImage: (image: OpenedImage) => Promise<DebugSession>;
   readonly diffImages: typeof diffImages;
+  readonly readHostDescription: typeof readHostDescription;
+  readonly checkImage: typeof checkImage;
+  readonly describeHost: (info: HostInfo, guests: readonly GuestInfo[]) => Promise<OwnDescription>;
   readonly repairFile: typeof repairFile;
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
   readonly runHost: typeof runHost;
@@ -70,6 +77,10 @@ export const library: Library = {
     };
   },
   diffImages: async (...args) => (await import('../image/diff/diff-images.ts')).diffImages(...args),
+  readHostDescription: async (...args) =>
+    (await import('../image/check/host-description.ts')).readHostDescription(...args),
+  checkImage: async (...args) => (await import('../image/check/check-image.ts')).checkImage(...args),
+  describeHost: async (...args) => (await import('../host/describe.ts')).describeHost(...args),
   repairFile: async (...args) => (await import('../host/repair-file.ts')).repairFile(...args),
   connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
   runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { checkCommand } from './check.ts';
 import { completionCommand } from './completion.ts';
 import { consoleCommand } from './console.ts';
 import type { Context, GlobalOptions } from './context.ts';
@@ -41,6 +42,7 @@ export function buildProgram(context: Context): Command {
     .addCommand(memoryCommand(context))
     .addCommand(gdbCommand(context))
     .addCommand(diffCommand(context))
+    .addCommand(checkCommand(context))
     .addCommand(repairCommand(context))
     .addCommand(demoCommand(context))
     .addCommand(hostCommand(context))

@@ -29,7 +29,7 @@ export function* repairLines(
   if (wasWhole) pairs.push(['note', 'nothing was wrong with the image that this mends']);
   if (checkpointAt !== null) pairs.push(['checkpoint', `what stands before byte ${formatHex(checkpointAt)}`]);
   if (report.mode === 'index') pairs.push(['index', 'it is part of the seals: all of it was written as a new stream']);
-  if (leftOut.length > 0) pairs.push(['left out', leftOut.join(', ')]);
+  if (leftOut.length > 0) pairs.push(['not taken', `${leftOut.join(', ')}, if there was any`]);
   if (map !== null) pairs.push(...contentPairs(map));
   yield* pairLines(pairs, layout);
   if (map !== null) yield* sectionLines('Skipped', pairLines(skippedPairs(map), layout), layout);

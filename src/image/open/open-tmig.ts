@@ -101,7 +101,7 @@ class TmigOpening {
     const pfnOfFrame = (await frameMapOf(rest.devices))?.of;
     const memory = this.#memory.done(this.#random, this.#preamble!, pfnOfFrame);
     const tmem = this.#tmem.length === 0 ? null : new TmigTmem(this.#random, this.#preamble!, this.#tmem);
-    return { head, about: head.about, memory, ...rest, tmem };
+    return { kind: this.#preamble!.kind, head, about: head.about, memory, ...rest, tmem };
   }
 
   #begin(preamble: Preamble): void {

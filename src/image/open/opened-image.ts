@@ -1,6 +1,7 @@
 /** An image that is open: what is in it at its end, at any place (spec/foreign/model.md 4). */
 import type { JsonObject } from '../../bytes/bounded-json.ts';
 import type { CodecId } from '../../codec/codec.ts';
+import type { KindName } from '../../stream/preamble.ts';
 import type { Disk } from '../../stream/records/device.ts';
 import type { CpuidLeaf, Msr, VcpuX86 } from '../../stream/records/vcpu.ts';
 import type { FormatName } from '../identify/layers.ts';
@@ -76,6 +77,8 @@ export interface OpenedImage {
   readonly format: FormatName;
   /** All layers, outermost first. */
   readonly nesting: readonly string[];
+  /** Of an image of ours: what it is for (stream 2). */
+  readonly kind?: KindName | undefined;
   readonly head: ImageHead;
   readonly about: JsonObject;
   readonly memory: ImageMemory;

@@ -31,7 +31,7 @@ export interface RepairReport {
   readonly wasWhole: boolean;
   /** Bytes of the image, unpacked, up to the checkpoint that was taken; null in other modes, or when all of it was. */
   readonly checkpointAt: number | null;
-  /** What the output does not have of the input, although it was whole. */
+  /** Kinds of records that the output has not, if the input had them. */
   readonly leftOut: readonly string[];
   readonly map: SalvageMap | null;
 }

@@ -53,7 +53,7 @@ const TYPED: readonly (readonly [line: string, offers: readonly string[]])[] = [
   ['transmigrate completion ', ['bash', 'fish', 'zsh']],
   ['transmigrate help v', ['verify']],
   ['transmigrate verify my', ['my guest.tmig']],
-  ['transmigrate host ', ['info', 'run']],
+  ['transmigrate host ', ['describe', 'info', 'run']],
   ['transmigrate memory ', ['export', 'find', 'read']],
   ['transmigrate memory read my', ['my guest.tmig']],
   ['transmigrate memory find --ut', ['--utf16']],
@@ -66,6 +66,9 @@ const TYPED: readonly (readonly [line: string, offers: readonly string[]])[] = [
   ['transmigrate save --codec ', ['raw', 'zstd']],
   ['transmigrate create --kernel my', ['my guest.tmig']],
   ['transmigrate resto', ['restore']],
+  ['transmigrate diff my', ['my guest.tmig']],
+  ['transmigrate check --on my', ['my guest.tmig']],
+  ['transmigrate repair --sal', ['--salvage']],
 ];
 
 const typeIntoZsh = join(import.meta.dirname, 'type-into-zsh.zsh');
@@ -130,7 +133,7 @@ const BASH: readonly (readonly [line: readonly string[], offers: readonly string
   [['transmigrate', 'help', 'v'], ['verify']],
   [
     ['transmigrate', 'host', ''],
-    ['run', 'info'],
+    ['run', 'info', 'describe'],
   ],
   [['transmigrate', '--quiet', 'host', 'run', '--tm'], ['--tmem']],
   [['transmigrate', 'host', 'info', '--so'], ['--socket']],

@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { TransmigrateError } from '../../../src/errors.ts';
+import { parseHostDescription } from '../../../src/image/check/host-description.ts';
 import type { GuestInfo } from '../../../src/host/api.ts';
 import { HostClient } from '../../../src/host/client.ts';
 import { serve } from '../../../src/host/server.ts';
@@ -72,6 +73,21 @@ describe('with --json', () => {
     for (const name of ['j', 'k']) assert.equal((await json(5, ['destroy', name]))['name'], name);
   });
 
+  it('a host describes itself as check reads it', async () => {
+    assert.equal((await daemon.run(['create', 'described', '--pages', '8'])).status, 0);
+    const { status, out } = await daemon.run(['host', 'describe', '--json']);
+    assert.equal(status, 0);
+    const host = parseHostDescription(new TextEncoder().encode(out), 'own');
+    assert.deepEqual(
+      host.drivers!.map(({ name }) => name),
+      ['v86'],
+    );
+    assert.ok(host.guests!.some(({ name }) => name === 'described'));
+    const text = await daemon.run(['host', 'describe']);
+    assert.match(text.out, /^v86 0\.5\.462, .*\n.* of memory free\n/);
+    assert.equal((await daemon.run(['destroy', 'described'])).status, 0);
+  });
+
   it('what goes wrong is an object too', async () => {
     const { status, out, err } = await daemon.run(['save', '--json', 'nobody', join(directory.path, 'n.tmig')]);
     assert.deepEqual([status, err], [12, '']);
@@ -134,6 +150,7 @@ describe('where no host runs', () => {
       ['list'],
       ['create', 'a'],
       ['host', 'info'],
+      ['host', 'describe'],
       ['pause', 'a'],
       ['unpause', 'a'],
       ['destroy', 'a'],
