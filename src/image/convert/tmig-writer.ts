@@ -72,6 +72,9 @@ export class TmigImageWriter {
         case 'round':
           await writer.round();
           break;
+        case 'pages-again':
+          // For comparison only: nobody asked for them here.
+          break;
         case 'checkpoint':
           await this.#checkpoint(writer, event.guestTimeNs);
           break;

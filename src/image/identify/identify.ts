@@ -116,10 +116,12 @@ class Wrapped {
     let error = new TransmigrateError('NOT_AN_IMAGE', 'No known image starts like this', { ...where, data });
     if (head.byteLength === 0) error = new TransmigrateError('TRUNCATED', 'The input is empty', { ...where, data });
     try {
-      // An image of ours that a text mode damaged is told so.
+      // An image of ours that a text mode damaged, or that ends in its first bytes, is told so.
       checkMagic(first.subarray(0, 12), head.byteLength < MAGIC_BYTES);
     } catch (cause) {
-      if (cause instanceof TransmigrateError && cause.code.endsWith('_DAMAGE')) return cause.with({ data });
+      if (!(cause instanceof TransmigrateError)) throw cause;
+      const isCut = cause.code === 'TRUNCATED' && head.byteLength > 0;
+      if (isCut || cause.code.endsWith('_DAMAGE')) return cause.with({ data });
     }
     return withLookalike(error, first);
   }

@@ -23,6 +23,7 @@ export const FORMATS = [
   'xen-core',
   'elf-core',
   'qemu',
+  'xl-back',
   'raw',
 ] as const;
 export type FormatName = (typeof FORMATS)[number];
@@ -62,6 +63,7 @@ async function layersOf(peek: Peek, at: number, layer: MagicLayer): Promise<stri
     case 'tmig':
     case 'qemu':
     case 'v86':
+    case 'xl-back':
       return [layer];
     case 'vhd':
       return [];

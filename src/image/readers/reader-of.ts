@@ -21,6 +21,16 @@ export function readerOf(format: FormatName, image: ByteSource, options: ReaderO
     case 'xl':
     case 'xenopsd':
       return new XenImageReader(format, image, options);
+    case 'xl-back':
+      throw new TransmigrateError(
+        'IMAGE_UNFIT',
+        'This is what the target of xl migrate answered: no machine is in it',
+        {
+          offset: 0,
+          path: image.name,
+          section: 'foreign/xl 3',
+        },
+      );
     default:
       throw new TransmigrateError('UNSUPPORTED_FEATURE', `Images of the format ${format} can't be read yet`, {
         offset: 0,
