@@ -1,4 +1,4 @@
-import { hasData } from '../stream/records/ram.ts';
+import { hasData } from '../stream/page-class.ts';
 import { ExtentLog } from './extent-log.ts';
 
 /** Names of classes of pages (stream 7.1). */

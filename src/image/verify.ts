@@ -1,13 +1,10 @@
 import { TransmigrateError } from '../errors.ts';
 import { again, unclosed } from '../io/pieces-of.ts';
 import type { ByteSource } from '../io/source.ts';
-import { needsRandomAccess } from './content-digest.ts';
+import { needsRandomAccess } from './needs-random-access.ts';
 import { identifyImage, type Identified } from './identify/identify.ts';
-import { readableAtAnyPlace } from './open/open-image.ts';
 import { WatchedSource } from './watched-source.ts';
-import { verifyForeign } from './verify/foreign.ts';
 import { isAboutReading } from './verify/about-reading.ts';
-import { verifyTmig } from './verify/tmig.ts';
 import { finding, judged, newVerification, type Verification, type VerifyOptions } from './verify/verification.ts';
 
 export { finding, type Finding, type Verdict, type Verification, type VerifyOptions } from './verify/verification.ts';
@@ -24,6 +21,7 @@ export async function verifyImage(sources: readonly ByteSource[], options: Verif
     if (options.digest === true) {
       for (const source of sources) if (source.random === null) throw needsRandomAccess(source.name);
     }
+    const { verifyTmig } = await import('./verify/tmig.ts');
     return verifyTmig({ sources: watched, nesting: ['tmig'] }, options);
   }
   const [source] = watched;
@@ -60,6 +58,7 @@ class Single {
     let { image } = this.#identified;
     if (toCheckpoint !== true && digest !== true) return this.#pass(image);
     const given = image;
+    const { readableAtAnyPlace } = await import('./open/open-image.ts');
     image = await readableAtAnyPlace(image, this.#options);
     try {
       const whole = await this.#pass(again(image));
@@ -88,7 +87,12 @@ class Single {
   async #pass(image: ByteSource, end?: number): Promise<Verification> {
     const { format, nesting } = this.#identified;
     const upTo = end === undefined ? {} : { end };
-    if (format === 'tmig') return verifyTmig({ sources: [new WatchedSource(image)], nesting, ...upTo }, this.#options);
+    // Each is loaded when it is called, as the readers of formats are: half of the time of a small image is loading.
+    if (format === 'tmig') {
+      const { verifyTmig } = await import('./verify/tmig.ts');
+      return verifyTmig({ sources: [new WatchedSource(image)], nesting, ...upTo }, this.#options);
+    }
+    const { verifyForeign } = await import('./verify/foreign.ts');
     return verifyForeign({ format, nesting, image, ...upTo }, this.#options);
   }
 }

@@ -38,7 +38,7 @@ export async function inspectForeign(
   result.nesting = [...nesting];
   let reader: ImageReader | undefined;
   try {
-    reader = lookingReader(format, image, { signal: options.signal, onNative: gathered.native });
+    reader = await lookingReader(format, image, { signal: options.signal, onNative: gathered.native });
     for await (const event of reader.events()) await gathered.event(event);
   } catch (error) {
     if (!(error instanceof TransmigrateError) || ['READ_FAILED', 'CANCELLED'].includes(error.code)) throw error;

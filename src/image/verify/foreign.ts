@@ -6,10 +6,8 @@ import { headJson } from '../head-json.ts';
 import type { FormatName } from '../identify/layers.ts';
 import { DEVICE_FORMAT, VCPU_STATE, type ImageEvent } from '../model/event.ts';
 import type { ImageReader } from '../model/reader.ts';
-import { openImage } from '../open/open-image.ts';
 import { lookingReader } from '../readers/looking-reader.ts';
 import { isAboutReading } from './about-reading.ts';
-import { memoryDigest } from './memory-digest.ts';
 import { PageTableWalk } from './page-tables.ts';
 import { PagesAgain } from './pages-again.ts';
 import { StateCheck } from './state-check.ts';
@@ -80,7 +78,7 @@ class Pass {
     let reader: ImageReader | undefined;
     let cut: Finding | undefined;
     try {
-      reader = lookingReader(format, image, {
+      reader = await lookingReader(format, image, {
         signal: this.#options.signal,
         again: true,
         onNative: () => count(counts, 'NATIVE'),
@@ -179,6 +177,8 @@ async function digestOf(
   options: VerifyOptions,
 ): Promise<Verification['memory']> {
   if (format === 'xl-back') return null;
+  const { openImage } = await import('../open/open-image.ts');
+  const { memoryDigest } = await import('./memory-digest.ts');
   const opened = await openImage(again(image), {
     ...(format === 'raw' && { as: 'raw' }),
     ...((isCut || end !== undefined) && { toCheckpoint: true }),

@@ -6,7 +6,7 @@ import type { VcpuStateEvent, PagesEvent } from '../model/event.ts';
 import type { ImageFinding } from '../model/reader.ts';
 import { decodePvVcpu } from '../../foreign/xen-libxc/pv-vcpu.ts';
 import { TransmigrateError } from '../../errors.ts';
-import { PAGE_CLASS } from '../../stream/records/ram.ts';
+import { PAGE_CLASS } from '../../stream/page-class.ts';
 
 /** Pages of guests whose tables are walked: 256 GiB. A byte is kept for each. */
 const PFNS_MOST = 2 ** 26;

@@ -5,9 +5,9 @@ import type { ByteSource } from '../../io/source.ts';
 import type { FormatName } from '../identify/layers.ts';
 import type { PagesAgainEvent } from '../model/event.ts';
 import type { ImageFinding } from '../model/reader.ts';
-import { DirectMemoryBuilder } from '../open/direct-memory.ts';
+import type { DirectMemoryBuilder } from '../open/direct-memory.ts';
 import type { ImageMemory } from '../open/opened-image.ts';
-import { readerOf } from '../readers/reader-of.ts';
+import { lookingReader } from '../readers/looking-reader.ts';
 
 const SECTION = 'foreign/xen-libxc 11.7';
 
@@ -84,7 +84,8 @@ export class PagesAgain {
 
   /** Memory as it was before VERIFY: a reader hands out no page behind it as memory. */
   async #before(): Promise<ImageMemory> {
-    const reader = readerOf(this.#format, again(this.#image), { signal: this.#signal });
+    const { DirectMemoryBuilder } = await import('../open/direct-memory.ts');
+    const reader = await lookingReader(this.#format, again(this.#image), { signal: this.#signal });
     let builder: DirectMemoryBuilder | undefined;
     try {
       for await (const event of reader.events()) {
