@@ -10,21 +10,22 @@
 
 import type { Hash } from 'node:crypto';
 import { createRequire } from 'node:module';
-import type { MessagePort, Worker } from 'node:worker_threads';
+import type * as threadModule from 'node:worker_threads';
+import type * as zlibModule from 'node:zlib';
 
 /*
  * Node's own modules are taken when they are first needed: loading these three takes longer than to start, and what
  * reads an image of others needs none of them.
  */
 
-type Zlib = typeof import('node:zlib');
+type Zlib = typeof zlibModule;
 let loadedZlib: Zlib | undefined;
 
 function zlib(): Zlib {
   return (loadedZlib ??= process.getBuiltinModule('node:zlib'));
 }
 
-function threads(): typeof import('node:worker_threads') {
+function threads(): typeof threadModule {
   return process.getBuiltinModule('node:worker_threads');
 }
 
@@ -211,7 +212,7 @@ export function startThread(
   onError: (error: Error) => void,
 ): Thread {
   const { Worker: Thread } = threads();
-  const worker: Worker = new Thread(entry, { resourceLimits: THREAD_LIMITS });
+  const worker: threadModule.Worker = new Thread(entry, { resourceLimits: THREAD_LIMITS });
   let waiting = 0;
   worker.on('message', (message: unknown) => {
     if (--waiting === 0) worker.unref();
@@ -233,6 +234,6 @@ export function startThread(
 
 /** In a thread: answers every message. */
 export function serveThread(answer: (message: unknown) => unknown): void {
-  const port: MessagePort = threads().parentPort!;
+  const port: threadModule.MessagePort = threads().parentPort!;
   port.on('message', (message: unknown) => port.postMessage(answer(message)));
 }

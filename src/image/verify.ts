@@ -59,7 +59,17 @@ class Single {
     if (toCheckpoint !== true && digest !== true) return this.#pass(image);
     const given = image;
     const { readableAtAnyPlace } = await import('./open/open-image.ts');
-    image = await readableAtAnyPlace(image, this.#options);
+    try {
+      image = await readableAtAnyPlace(image, this.#options);
+    } catch (error) {
+      // What is wrapped around it does not hold: then what it holds is not all there.
+      if (!(error instanceof TransmigrateError) || isAboutReading(error)) throw error;
+      return {
+        ...unidentified(error, this.#options),
+        format: this.#identified.format,
+        nesting: [...this.#identified.nesting],
+      };
+    }
     try {
       const whole = await this.#pass(again(image));
       const isCut = whole.errors.length > 0 || whole.warnings.some(({ code }) => code === 'TRUNCATED');

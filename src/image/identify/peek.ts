@@ -28,7 +28,7 @@ export class Peek {
    */
   async head(length: number): Promise<Uint8Array> {
     while (this.#used < Math.min(length, PEEK_BYTES) && !this.#over) {
-      if (this.#isLent) this.#buffer = this.#buffer.slice();
+      if (this.#isLent) this.#buffer = new Uint8Array(this.#buffer);
       this.#isLent = false;
       const step = await this.#pieces.next();
       if (step.done === true) this.#over = true;

@@ -47,8 +47,13 @@ export async function verifyForeign(subject: Subject, options: VerifyOptions): P
   const pass = new Pass(subject, options, result);
   await pass.run();
   if (options.digest === true) {
-    const memory = result.errors.length > 0 ? null : await digestOf(subject, pass.isCut, options);
-    Object.assign(result, { memory, tmem: null });
+    Object.assign(result, { memory: null, tmem: null });
+    try {
+      if (result.errors.length === 0) result.memory = (await digestOf(subject, pass.isCut, options)) ?? null;
+    } catch (error) {
+      if (!(error instanceof TransmigrateError) || isAboutReading(error)) throw error;
+      result.errors.push(finding(error));
+    }
   }
   return judged(result);
 }

@@ -8,8 +8,10 @@ import { decodePvVcpu } from '../../foreign/xen-libxc/pv-vcpu.ts';
 import { TransmigrateError } from '../../errors.ts';
 import { PAGE_CLASS } from '../../stream/page-class.ts';
 
-/** Pages of guests whose tables are walked: 256 GiB. A byte is kept for each. */
+/** Pages of guests whose tables are walked: 256 GiB. A byte is kept for each, in chunks. */
 const PFNS_MOST = 2 ** 26;
+const CHUNK_SHIFT = 12;
+const CHUNK_PAGES = 2 ** CHUNK_SHIFT;
 /** Tables of level 2 and above that are kept: 128 MiB. */
 const TABLES_MOST = 32_768;
 /** What goes wrong that is named one by one. */
@@ -46,8 +48,8 @@ const DESCRIPTORS = 512;
 /** Keeps what the walk needs, as it passes by. */
 export class PageTableWalk {
   readonly #levels: 3 | 4;
-  #classes = new Uint8Array(4096).fill(UNNAMED);
-  #end = 0;
+  /** Of so many pages each; only of what was named. */
+  readonly #classes: (Uint8Array | undefined)[] = [];
   readonly #tables = new Map<number, Uint8Array>();
   readonly #vcpus = new Map<number, VcpuPages>();
   readonly #findings: ImageFinding[] = [];
@@ -219,7 +221,8 @@ export class PageTableWalk {
   }
 
   #class(pfn: number): number {
-    return pfn < this.#end ? this.#classes[pfn] : UNNAMED;
+    if (pfn >= PFNS_MOST) return UNNAMED;
+    return this.#classes[pfn >>> CHUNK_SHIFT]?.[pfn & (CHUNK_PAGES - 1)] ?? UNNAMED;
   }
 
   #hasData(pfn: number): boolean {
@@ -227,14 +230,13 @@ export class PageTableWalk {
   }
 
   #classify(firstPfn: number, pages: number, pageClass: number): void {
-    const end = firstPfn + pages;
-    if (end > this.#classes.length) {
-      const larger = new Uint8Array(Math.min(PFNS_MOST, Math.max(end, 2 * this.#classes.length))).fill(UNNAMED);
-      larger.set(this.#classes);
-      this.#classes = larger;
+    for (let first = firstPfn, end = firstPfn + pages; first < end;) {
+      const chunk = first >>> CHUNK_SHIFT;
+      const last = Math.min(end, (chunk + 1) * CHUNK_PAGES);
+      const classes = (this.#classes[chunk] ??= new Uint8Array(CHUNK_PAGES).fill(UNNAMED));
+      classes.fill(pageClass, first - chunk * CHUNK_PAGES, last - chunk * CHUNK_PAGES);
+      first = last;
     }
-    this.#classes.fill(pageClass, firstPfn, end);
-    this.#end = Math.max(this.#end, end);
   }
 
   /** @param source null: it is all zero. */
