@@ -92,9 +92,8 @@ async function work({ seed, progress }: Job): Promise<void> {
     return;
   }
   Atomics.store(progress, 0, -1);
-  console.log(
-    `${run - first} inputs from ${inputs.length} streams and ${images.length} images of others, seed ${seed}: nothing found`,
-  );
+  const from = `${inputs.length} streams and ${images.length} images of others`;
+  console.log(`${run - first} inputs from ${from}, seed ${seed}: nothing found`);
 }
 
 async function tryFile(path: string): Promise<void> {
