@@ -4,6 +4,7 @@
 // is imported: TypeScript in a checkout, built JavaScript in the package (Node refuses TypeScript in node_modules).
 
 const { existsSync } = require('node:fs');
+const { enableCompileCache } = require('node:module');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');
 
@@ -23,6 +24,9 @@ function complain(message) {
 if (entry === undefined) {
   complain(`This copy of transmigrate in ${root} is not whole: it has no src/cli and no dist/cli. Install it again.`);
 } else {
+  // A checkout's TypeScript is turned into JavaScript by every process, which takes longer than most commands: what
+  // came of it is kept in the checkout, in a folder that git ignores. The package needs no such place.
+  if (entry.endsWith('.ts')) enableCompileCache(path.join(root, '.cache', 'compile'));
   import(pathToFileURL(entry).href).catch((/** @type {unknown} */ error) => {
     const missing = error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND';
     if (!missing || existsSync(path.join(root, 'node_modules')) || !entry.endsWith('.ts')) throw error;

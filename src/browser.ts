@@ -134,8 +134,18 @@ export { convertImage, type Conversion, type ConvertOptions } from './image/conv
 export type { ConversionLoss, LossKind } from './image/convert/losses.ts';
 export type { ImageFinding } from './image/model/reader.ts';
 export type { Work } from './io/work.ts';
-export { inspectImage, type InspectOptions } from './image/inspect.ts';
-export type { Inspection, MemorySummary, PoolSummary } from './image/summary.ts';
+export { inspectImage } from './image/inspect.ts';
+export type {
+  InspectOptions,
+  Inspection,
+  LayerJson,
+  MemorySummary,
+  NativeRecordJson,
+  PoolSummary,
+} from './image/inspection.ts';
+export type { HeadJson } from './image/head-json.ts';
+export type { PoliciesJson } from './image/policies.ts';
+export type { FindingLevel } from './image/model/reader.ts';
 export { verifyImage, type Finding, type Verdict, type Verification, type VerifyOptions } from './image/verify.ts';
 export type { StreamCounts } from './image/counts.ts';
 export type { MemoryDigest, TmemDigest } from './image/content-digest.ts';

@@ -183,6 +183,11 @@ export const ERRORS = {
 /** A code of the closed table. */
 export type ErrorCode = keyof typeof ERRORS;
 
+/** The class of a code; what is no error, but a finding of a format's own table, is about the format. */
+export function classOfCode(code: string): ErrorClass {
+  return Object.hasOwn(ERRORS, code) ? ERRORS[code as ErrorCode].class : 'format';
+}
+
 /** Where the running guest is after a failure, so that nobody has to guess. */
 export type GuestAt = 'source' | 'destination' | 'unknown';
 

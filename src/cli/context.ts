@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TransmigrateError, type ErrorJson } from '../errors.ts';
+import { TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import { escapeText } from './escape.ts';
 import type { Library } from './library.ts';
@@ -87,7 +87,7 @@ const CTRL_C_MS = 50;
 export async function unlessCancelled(
   context: Context,
   source: ByteSource | undefined,
-  error: Pick<ErrorJson, 'code'> | null | undefined,
+  error: { readonly code: string } | null | undefined,
 ): Promise<void> {
   if (source?.size === null && error?.code === 'TRUNCATED') await sleep(CTRL_C_MS);
   if (context.signal.aborted) throw new TransmigrateError('CANCELLED', 'cancelled');

@@ -16,7 +16,10 @@ function onSignal(): void {
 for (const signal of signals) process.on(signal, onSignal);
 
 process.exitCode = await run(process.argv.slice(2), {
-  stdin: process.stdin,
+  // Made when it is asked for, since that takes longer than to read a small file.
+  get stdin() {
+    return process.stdin;
+  },
   stdout: new Output(process.stdout, 'standard output'),
   stderr: new Output(process.stderr, 'standard error'),
   env: process.env,

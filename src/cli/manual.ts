@@ -36,10 +36,7 @@ function exitLines(): string[] {
 const ENVIRONMENT: readonly (readonly [name: string, what: string])[] = [
   ['NO_COLOR', 'When set to anything, output has no colours.'],
   ['TERM', 'With "dumb", output has no colours.'],
-  [
-    'TMPDIR',
-    'Where "verify --digest", "diff" and "repair" put a pipe aside, as large as it is; nothing of it stays behind.',
-  ],
+  ['TMPDIR', 'Where a pipe is put aside that must be read twice, as large as it is; nothing of it stays behind.'],
   ['TRANSMIGRATE_SOCKET', 'Where a host listens, and where commands look for one, when --socket does not say it.'],
   ['TRANSMIGRATE_DEBUG', 'When set to anything but 0, an error also prints where in the program it happened.'],
 ];

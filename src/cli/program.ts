@@ -1,9 +1,8 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { checkCommand } from './check.ts';
 import { completionCommand } from './completion.ts';
 import { consoleCommand } from './console.ts';
-import type { Context, GlobalOptions } from './context.ts';
-import { columnsOf, wantsColour } from './context.ts';
+import type { Context } from './context.ts';
 import { convertCommand, coreCommand } from './convert.ts';
 import { createCommand } from './create.ts';
 import { demoCommand } from './demo.ts';
@@ -17,24 +16,15 @@ import { listCommand } from './list.ts';
 import { manualCommand } from './manual.ts';
 import { memoryCommand } from './memory/memory.ts';
 import { repairCommand } from './repair.ts';
+import { emptyProgram, setUpProgram } from './program-frame.ts';
 import { restoreCommand } from './restore.ts';
 import { saveCommand } from './save.ts';
-import { COLOURED } from './text/style.ts';
 import { tmemCommand } from './tmem/tmem.ts';
 import { verifyCommand } from './verify.ts';
-import { packageVersion } from './version.ts';
 
 /** The whole command line. Help, completions and the manual page are made from it. */
 export function buildProgram(context: Context): Command {
-  const program = new Command('transmigrate')
-    .description('Runs, saves and restores virtual machines, and shows what is in their images.')
-    .usage('[options] FILE\n       transmigrate [options] COMMAND ...')
-    .version(`transmigrate ${packageVersion()}`, '-V, --version', 'print the version')
-    .option('-q, --quiet', 'no progress, and not a word about what is well')
-    .option('--progress', 'show progress also where standard error is no terminal')
-    .option('--no-color', 'no colours (as with NO_COLOR in the environment)')
-    .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show help for a command')
+  const program = emptyProgram()
     .addCommand(inspectCommand(context))
     .addCommand(verifyCommand(context))
     .addCommand(convertCommand(context))
@@ -63,32 +53,5 @@ export function buildProgram(context: Context): Command {
     { line: 'transmigrate demo', what: 'The main job: a running guest saved and restored.' },
     { line: 'source <(transmigrate completion bash)', what: 'Complete commands, options and files in this shell.' },
   ]);
-  for (const command of allCommands(program)) setUp(command, program, context);
-  return program;
-}
-
-/** A command, and all below it. */
-export function allCommands(command: Command): Command[] {
-  return [command, ...command.commands.flatMap(allCommands)];
-}
-
-function setUp(command: Command, program: Command, context: Context): void {
-  const { stdout, stderr } = context;
-  const coloured = (output: Context['stdout']) => wantsColour(context, program.opts<GlobalOptions>().color, output);
-  command
-    .helpOption('-h, --help', 'show help')
-    .configureHelp({
-      showGlobalOptions: true,
-      styleTitle: COLOURED.title,
-    })
-    .configureOutput({
-      writeOut: (text) => void stdout.stream.write(text),
-      writeErr: (text) => void stderr.stream.write(text),
-      // Errors are thrown, and reported in one place.
-      outputError: () => undefined,
-      getOutHelpWidth: () => columnsOf(stdout.stream),
-      getErrHelpWidth: () => columnsOf(stderr.stream),
-      getOutHasColors: () => coloured(stdout),
-      getErrHasColors: () => coloured(stderr),
-    });
+  return setUpProgram(program, context);
 }

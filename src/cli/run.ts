@@ -4,7 +4,8 @@ import { EXIT, TransmigrateError } from '../errors.ts';
 import type { Context } from './context.ts';
 import { reportFailure } from './failure.ts';
 import { withCommandWord } from './first-word.ts';
-import { allCommands, buildProgram } from './program.ts';
+import { allCommands } from './program-frame.ts';
+import { quickProgram } from './quick.ts';
 
 /**
  * Runs one command line to its end.
@@ -12,7 +13,7 @@ import { allCommands, buildProgram } from './program.ts';
  * @returns the exit code; whatever went wrong was reported.
  */
 export async function run(argv: readonly string[], context: Context): Promise<number> {
-  const program = buildProgram(context);
+  const program = (await quickProgram(argv, context)) ?? (await import('./program.ts')).buildProgram(context);
   for (const command of allCommands(program)) command.exitOverride((error) => leave(command, error));
   try {
     if (argv.length === 0 && context.stdin.isTTY === true) program.help({ error: true });

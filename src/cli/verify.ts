@@ -3,13 +3,16 @@ import { Command } from 'commander';
 import type { Context, GlobalOptions } from './context.ts';
 import { STDIN, layoutOf, openSource, startProgress, unlessCancelled } from './context.ts';
 import { addExamples } from './examples.ts';
-import { EXIT, ERRORS, TransmigrateError } from '../errors.ts';
+import { fromOption } from './from.ts';
+import { classOfCode, EXIT, TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import { verificationLines } from './text/verification.ts';
 
 interface VerifyOptions extends GlobalOptions {
   readonly strict?: boolean;
   readonly digest?: boolean;
+  readonly toCheckpoint?: boolean;
+  readonly from?: 'raw';
   readonly json?: boolean;
 }
 
@@ -20,12 +23,16 @@ export function verifyCommand(context: Context): Command {
     .description(
       'Reads every byte of an image, checks all that can be checked, and says whether it is sound, ' +
         'will restore although ' +
-        'something is wrong with it, or is broken. Several FILEs are the channels of one stream, in any order. ' +
+        'something is wrong with it, or is broken. An image of any format is identified by its content, also ' +
+        'compressed or in a virtual disk, and judged as the program that wrote it would. ' +
+        'Several FILEs are the channels of one stream, in any order. ' +
         'With --quiet nothing is printed about a sound image.',
     )
     .argument('<file...>', 'the image, or all channels of one stream; "-": standard input')
-    .option('--strict', 'fail on every finding, also where the image will restore')
+    .option('--strict', 'judge by the letter of the specification, and fail on every finding')
     .option('--digest', 'also print the SHA-256 of memory and of tmem, to compare images by what they hold')
+    .option('--to-checkpoint', 'judge the last whole checkpoint of an image that is cut or damaged behind it')
+    .addOption(fromOption())
     .option('--json', 'print one JSON object')
     .action(async (files: string[], _options: unknown, self: Command) => {
       await verify(context, files, self.optsWithGlobals<VerifyOptions>());
@@ -37,6 +44,10 @@ export function verifyCommand(context: Context): Command {
       what: 'The same for a script: only errors, and the exit code.',
     },
     { line: 'transmigrate verify --digest guest.tmig', what: 'What to compare with the digest of another image.' },
+    {
+      line: 'transmigrate verify --to-checkpoint guest.remus',
+      what: 'An `xl remus` that broke off: is it a machine?',
+    },
     { line: 'transmigrate verify channel-0.tmig channel-1.tmig', what: 'A stream that was recorded on two channels.' },
   ]);
 }
@@ -51,11 +62,16 @@ async function verify(context: Context, files: readonly string[], options: Verif
     for (const file of files) {
       const source = await openSource(context, file);
       const at = sources.push(source) - 1;
-      // A digest reads an image twice, which a pipe does not allow: it is put aside in a temporary file.
-      if (options.digest === true && source.random === null) sources[at] = await context.library.spool(source);
+      // A digest reads a channel twice, which a pipe does not allow: it is put aside in a temporary file.
+      const isChannel = files.length > 1 && options.digest === true;
+      if (isChannel && source.random === null) sources[at] = await context.library.spool(source);
     }
     const verification = await context.library.verifyImage(sources, {
       digest: options.digest === true,
+      strict: options.strict === true,
+      toCheckpoint: options.toCheckpoint === true,
+      spool: context.library.spool,
+      ...(options.from !== undefined && { as: options.from }),
       onProgress: progress.update,
       signal: context.signal,
     });
@@ -81,6 +97,6 @@ async function verify(context: Context, files: readonly string[], options: Verif
 export function verdictExitCode({ verdict, errors }: Verification, strict: boolean): number {
   if (verdict === 'sound' || (verdict === 'findings' && !strict)) return EXIT.ok;
   const first = errors[0];
-  const isUnsupported = verdict === 'broken' && first !== undefined && ERRORS[first.code].class === 'unsupported';
+  const isUnsupported = verdict === 'broken' && first !== undefined && classOfCode(first.code) === 'unsupported';
   return isUnsupported ? EXIT.unsupported : EXIT.format;
 }

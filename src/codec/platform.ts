@@ -8,17 +8,26 @@
  * leaves this file.
  */
 
-import { createHash } from 'node:crypto';
+import type { Hash } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { parentPort, Worker } from 'node:worker_threads';
-import {
-  constants,
-  crc32 as zlibCrc32,
-  deflateRawSync,
-  inflateRawSync,
-  zstdCompressSync,
-  zstdDecompressSync,
-} from 'node:zlib';
+import type * as threadModule from 'node:worker_threads';
+import type * as zlibModule from 'node:zlib';
+
+/*
+ * Node's own modules are taken when they are first needed: loading these three takes longer than to start, and what
+ * reads an image of others needs none of them.
+ */
+
+type Zlib = typeof zlibModule;
+let loadedZlib: Zlib | undefined;
+
+function zlib(): Zlib {
+  return (loadedZlib ??= process.getBuiltinModule('node:zlib'));
+}
+
+function threads(): typeof threadModule {
+  return process.getBuiltinModule('node:worker_threads');
+}
 
 /** zlib refuses smaller chunks. A little room beyond the content also spares it a second chunk just to see the end. */
 const MIN_CHUNK = 64;
@@ -80,6 +89,7 @@ const LEVEL_1_HASH_LOG = 13;
  * Returns its length, or -1 when it does not fit. `level` is one that zstd has: the caller has checked it.
  */
 export function zstdEncode(original: Uint8Array, out: Uint8Array, level: number): number {
+  const { constants, zstdCompressSync } = zlib();
   const params: Record<number, number> = { [constants.ZSTD_c_compressionLevel]: level };
   if (level === 1) params[constants.ZSTD_c_hashLog] = LEVEL_1_HASH_LOG;
   return put(zstdCompressSync(original, { params, chunkSize: chunkFor(original.length) }), out);
@@ -93,7 +103,7 @@ export function zstdEncode(original: Uint8Array, out: Uint8Array, level: number)
 export function zstdDecode(stored: Uint8Array, out: Uint8Array): string {
   try {
     const options = { info: true, chunkSize: out.length + MIN_CHUNK, maxOutputLength: Math.max(out.length, 1) };
-    return take(zstdDecompressSync(stored, options) as unknown as Inflated, stored, out);
+    return take(zlib().zstdDecompressSync(stored, options) as unknown as Inflated, stored, out);
   } catch (error) {
     return reasonOf(error);
   }
@@ -104,14 +114,14 @@ export function zstdDecode(stored: Uint8Array, out: Uint8Array): string {
  * Returns its length, or -1 when it does not fit. `level` is 1 to 9: the caller has checked it.
  */
 export function deflateEncode(original: Uint8Array, out: Uint8Array, level: number): number {
-  return put(deflateRawSync(original, { level, chunkSize: chunkFor(original.length) }), out);
+  return put(zlib().deflateRawSync(original, { level, chunkSize: chunkFor(original.length) }), out);
 }
 
 /** Decompresses one raw deflate stream, which must fill `out`. Returns an empty string, or why it is refused. */
 export function deflateDecode(stored: Uint8Array, out: Uint8Array): string {
   try {
     const options = { info: true, chunkSize: out.length + MIN_CHUNK, maxOutputLength: Math.max(out.length, 1) };
-    return take(inflateRawSync(stored, options) as unknown as Inflated, stored, out);
+    return take(zlib().inflateRawSync(stored, options) as unknown as Inflated, stored, out);
   } catch (error) {
     return reasonOf(error);
   }
@@ -134,23 +144,29 @@ function loadNativeCrc32(): Crc32 | undefined {
   }
 }
 
-const nativeCrc32 = loadNativeCrc32();
-const bestCrc32: Crc32 = nativeCrc32 ?? zlibCrc32;
+/** Found when the first CRC is asked for: what reads no stream of ours need not wait for the package. */
+let bestCrc32: Crc32 | undefined;
+
+function findCrc32(): Crc32 {
+  return (bestCrc32 ??= loadNativeCrc32() ?? zlib().crc32);
+}
 
 /** Whether {@link crc32} runs on the optional native package; for diagnostics and tests. */
-export const crc32IsNative: boolean = nativeCrc32 !== undefined;
+export function crc32IsNative(): boolean {
+  return findCrc32() !== zlib().crc32;
+}
 
 /**
  * The CRC-32 of zip, gzip and PNG (reflected, polynomial 0xedb88320; RFC 1952, section 8) as an unsigned number.
  * `seed` is the CRC of the bytes before these, 0 at the start. Throws nothing; keeps no reference to `bytes`.
  */
 export function crc32(bytes: Uint8Array, seed = 0): number {
-  return bestCrc32(bytes, seed);
+  return (bestCrc32 ?? findCrc32())(bytes, seed);
 }
 
 /** A SHA-256 (FIPS 180-4) that is fed piece by piece. */
 export class Sha256 {
-  readonly #hash = createHash('sha256');
+  readonly #hash: Hash = process.getBuiltinModule('node:crypto').createHash('sha256');
 
   /** Adds bytes; keeps no reference to them. Throws when the digest has been taken already. */
   update(bytes: Uint8Array): void {
@@ -217,7 +233,8 @@ export function startThread(
   onMessage: (message: unknown) => void,
   onError: (error: Error) => void,
 ): Thread {
-  const worker = new Worker(entry, { resourceLimits: THREAD_LIMITS });
+  const { Worker: Thread } = threads();
+  const worker: threadModule.Worker = new Thread(entry, { resourceLimits: THREAD_LIMITS });
   let waiting = 0;
   worker.on('message', (message: unknown) => {
     if (--waiting === 0) worker.unref();
@@ -239,5 +256,6 @@ export function startThread(
 
 /** In a thread: answers every message. */
 export function serveThread(answer: (message: unknown) => unknown): void {
-  parentPort!.on('message', (message: unknown) => parentPort!.postMessage(answer(message)));
+  const port: threadModule.MessagePort = threads().parentPort!;
+  port.on('message', (message: unknown) => port.postMessage(answer(message)));
 }

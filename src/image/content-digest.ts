@@ -1,7 +1,6 @@
 /** The digests that name an image's content, whatever its form: spec/stream.md 19. */
 import { toHex } from '../bytes/hex.ts';
 import { isZeroRange, Sha256 } from '../codec/platform.ts';
-import { TransmigrateError } from '../errors.ts';
 import type { DecodedRecord } from '../stream/decoder.ts';
 import { LIMITS } from '../stream/limits.ts';
 import type { Preamble } from '../stream/preamble.ts';
@@ -170,11 +169,4 @@ class RunReader implements PageRuns {
     this.#hash.update(bytes);
     return true;
   }
-}
-
-/** A digest can't be made of what can't be read again. */
-export function needsRandomAccess(name: string): TransmigrateError {
-  return new TransmigrateError('READ_FAILED', `${name} can't be read a second time, which a digest needs`, {
-    next: 'Copy it into a file first.',
-  });
 }

@@ -1,51 +1,33 @@
 import { TransmigrateError } from '../errors.ts';
+import { unclosed } from '../io/pieces-of.ts';
 import type { ByteSource } from '../io/source.ts';
-import { watchedPieces, type Work } from '../io/work.ts';
-import { decodePieces } from '../stream/decode-pieces.ts';
-import { withLookalike } from './lookalike.ts';
-import { decodersFor } from './read-channels.ts';
-import { recordJson, type RecordJson } from './record-json.ts';
-import { scanIndexed } from './scan-indexed.ts';
-import { Summary, type Inspection } from './summary.ts';
+import { identifyImage, type Identified } from './identify/identify.ts';
+import { newInspection, type Inspection, type InspectOptions } from './inspection.ts';
+import { isAboutReading } from './verify/about-reading.ts';
 import { WatchedSource } from './watched-source.ts';
 
-export interface InspectOptions extends Work {
-  /** List every record: then all of the image is read. */
-  readonly records?: boolean;
-}
-
 /**
- * Says what an image is. An image with an index is not read whole: its heads, small records and index are. What is
- * wrong with the image is in the result's `error`, with all that could be read before it.
- * @throws READ_FAILED, CANCELLED
+ * Says what an image of any format is. An image of ours with an index is not read whole: its heads, small records and
+ * index are. What is wrong with the image is in the result's `error`, with all that could be read before it.
+ * @param source stays open. @throws READ_FAILED, CANCELLED; of a pipe that is put aside WRITE_FAILED
  */
 export async function inspectImage(source: ByteSource, options: InspectOptions = {}): Promise<Inspection> {
-  if (source.random !== null && options.records !== true) {
-    const summary = new Summary(source);
-    if (await scanIndexed(source.random, summary, options)) return summary.done(true);
-  }
-  return readAll(source, new Summary(source), options);
-}
-
-async function readAll(source: ByteSource, summary: Summary, options: InspectOptions): Promise<Inspection> {
-  const watched = new WatchedSource(source);
-  const [decoder] = decodersFor([watched], { knows: 'all' });
-  const records: RecordJson[] = [];
+  let done = 0;
+  const watched = new WatchedSource(source, (bytes) => {
+    done += bytes;
+    if (options.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'Inspecting was cancelled');
+    options.onProgress?.(done, source.size);
+  });
+  let identified: Identified;
   try {
-    for await (const decoded of decodePieces(watchedPieces(watched, options), decoder)) {
-      summary.preamble = decoder.preamble!;
-      summary.add(decoded);
-      if (options.records === true) records.push(recordJson(decoded, decoder.scratch));
-    }
+    identified = await identifyImage(unclosed(watched), options);
   } catch (error) {
-    if (!(error instanceof TransmigrateError) || error.code === 'READ_FAILED' || error.code === 'CANCELLED')
-      throw error;
-    summary.error = withLookalike(error, watched.head);
+    if (!(error instanceof TransmigrateError) || isAboutReading(error)) throw error;
+    return { ...newInspection(source), ok: false, error: error.toJSON() };
   }
-  // Even of an image without a whole record the preamble may be known.
-  if (decoder.preamble !== undefined) summary.preamble = decoder.preamble;
-  summary.complete = decoder.complete;
-  summary.bytesRead = decoder.offset;
-  const result = summary.done(false);
-  return options.records === true ? { ...result, records } : result;
+  // Each is loaded when it is called: half of the time of a small image is loading.
+  if (identified.format !== 'tmig') {
+    return (await import('./inspect/foreign.ts')).inspectForeign(source, identified, options);
+  }
+  return (await import('./inspect/tmig.ts')).inspectTmig(source, identified, options);
 }

@@ -7,7 +7,18 @@ import type { Compression } from '../io/compressed/unpack.ts';
 import { MAGIC } from '../stream/preamble.ts';
 
 /** A layer that a magic number is enough to know. ELF is looked into, since programs are ELF files too. */
-export type MagicLayer = 'tmig' | 'xl' | 'xenopsd' | 'libxl' | 'libxc' | 'libvirt' | 'qemu' | 'v86' | 'elf' | 'vhd';
+export type MagicLayer =
+  | 'tmig'
+  | 'xl'
+  | 'xenopsd'
+  | 'libxl'
+  | 'libxc'
+  | 'libvirt'
+  | 'qemu'
+  | 'v86'
+  | 'elf'
+  | 'vhd'
+  | 'xl-back';
 
 export interface Magic {
   /** What it looks like, with its article. */
@@ -30,6 +41,7 @@ const MAGICS: readonly Magic[] = [
   { name: 'an lzop file', magic: '\x89LZO\0\r\n', unpack: 'lzop -dc' },
   { name: 'a zip archive', magic: 'PK\x03\x04', unpack: 'unzip -p' },
   { name: "a domain saved by Xen's xl", magic: 'Xen saved domain, xl format\n \0 \r', layer: 'xl' },
+  { name: 'the answers of the target of xl migrate', magic: 'xl migration receiver ready', layer: 'xl-back' },
   { name: 'a domain saved by xenopsd', magic: 'XenSavedDomv2-\n', layer: 'xenopsd' },
   { name: 'a domain saved by xenopsd before 2015, with a stream without a version', magic: 'XenSavedDomain\n' },
   { name: 'a domain saved by xend, with a stream without a version', magic: 'LinuxGuestRecord' },

@@ -1,71 +1,20 @@
 import type { JsonObject } from '../bytes/bounded-json.ts';
 import { codecName } from '../codec/codec.ts';
-import type { ErrorJson, TransmigrateError } from '../errors.ts';
+import type { TransmigrateError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 import type { DecodedRecord } from '../stream/decoder.ts';
 import { LIMITS } from '../stream/limits.ts';
 import type { Preamble } from '../stream/preamble.ts';
-import { hasData, type RamBatch } from '../stream/records/ram.ts';
+import type { RamBatch } from '../stream/records/ram.ts';
+import type { CpuidLeaf, Msr } from '../stream/records/vcpu.ts';
 import type { StreamRecord } from '../stream/records/record.ts';
 import type { TmemClient, TmemPool } from '../stream/records/tmem.ts';
-import { count, newCounts, type StreamCounts } from './counts.ts';
-import { ExtentLog } from './extent-log.ts';
-import { dictionaryJson, fieldsOf, preambleJson, vcpuJson, type PreambleJson, type RecordJson } from './record-json.ts';
-
-/** Guest memory by kind. Pages that come several times count each time, but for distinctPages. */
-export interface MemorySummary {
-  pageSize: number;
-  pages: number;
-  /** pfns that are present at the end. */
-  distinctPages: number;
-  zeroPages: number;
-  rawPages: number;
-  compressedPages: number;
-  absentPages: number;
-  storedBytes: number;
-  codecs: Record<string, number>;
-}
-
-/** What a pool holds. */
-export interface PoolSummary {
-  incarnation: string;
-  pool: number;
-  flags: string;
-  kind: string;
-  shared: boolean;
-  precompressed: boolean;
-  pageSize: number;
-  objectIdBits: number;
-  uuid: string;
-  pages: number;
-  /** null when only the index was read. */
-  zeroPages: number | null;
-  storedBytes: number;
-  invalidated: number;
-  destroyed: boolean;
-}
-
-/** What `inspect` says: spec/cli-json.md 1. */
-export interface Inspection {
-  ok: boolean;
-  format: string;
-  file: { name: string; bytes: number | null };
-  preamble: PreambleJson | null;
-  about: JsonObject | null;
-  complete: boolean;
-  indexed: boolean;
-  bytesRead: number;
-  memory: MemorySummary;
-  tmem: { client: JsonObject | null; pools: PoolSummary[] } | null;
-  vcpus: JsonObject[];
-  devices: JsonObject[];
-  disks: JsonObject[];
-  origin: { format: string; parts: number; bytes: number } | null;
-  dictionary: JsonObject[];
-  counts: StreamCounts;
-  error: ErrorJson | null;
-  records?: RecordJson[];
-}
+import { count, newCounts } from './counts.ts';
+import { headJson } from './head-json.ts';
+import { newInspection, type Inspection, type PoolSummary } from './inspection.ts';
+import { PageClassCounts } from './page-class-counts.ts';
+import { policiesJson } from './policies.ts';
+import { dictionaryJson, fieldsOf, preambleJson, vcpuJson } from './record-json.ts';
 
 /** A batch of tmem pages as a summary needs it: the index knows as much without reading the batch. */
 export interface TmemBatchFacts {
@@ -81,17 +30,20 @@ export class Summary {
   complete = false;
   bytesRead = 0;
   error: TransmigrateError | undefined;
+  /** What stands behind the image. */
+  trailing = { bytes: 0, zero: true };
   readonly #source: ByteSource;
+  readonly #nesting: readonly string[];
+  #cpuid: readonly CpuidLeaf[] | null = null;
+  #msrs: readonly Msr[] | null = null;
   readonly #scratch = new Uint8Array(LIMITS.chunkBytes);
-  readonly #extents = new ExtentLog();
+  readonly #extents = new PageClassCounts();
   readonly #counts = newCounts();
   readonly #codecs = new Map<string, number>();
   #about: JsonObject | null = null;
-  #pages = 0;
   #zeroPages = 0;
   #rawPages = 0;
   #compressedPages = 0;
-  #absentPages = 0;
   #storedBytes = 0;
   #client: TmemClient | undefined;
   readonly #pools = new Map<bigint, PoolSummary>();
@@ -101,8 +53,10 @@ export class Summary {
   readonly #dictionary: JsonObject[] = [];
   #origin: Inspection['origin'] = null;
 
-  constructor(source: ByteSource) {
+  /** @param nesting all layers around it, and itself. */
+  constructor(source: ByteSource, nesting: readonly string[]) {
     this.#source = source;
+    this.#nesting = nesting;
   }
 
   add({ record }: Pick<DecodedRecord, 'record'>): void {
@@ -142,13 +96,9 @@ export class Summary {
   }
 
   addRam(batch: RamBatch): void {
-    this.#pages += batch.dataPages;
     this.#zeroPages += batch.zeroPages;
     for (let extent = 0; extent < batch.extents; extent++) {
-      const pages = batch.extentPages(extent);
-      const present = hasData(batch.extentClass(extent));
-      if (!present) this.#absentPages += pages;
-      this.#extents.add(batch.extentFirst(extent), pages, present, 0);
+      this.#extents.add(batch.extentFirst(extent), batch.extentPages(extent), batch.extentClass(extent));
     }
     for (let unit = 0; unit < batch.units; unit++) {
       const codec = codecName(batch.unitCodec(unit));
@@ -188,6 +138,12 @@ export class Summary {
         break;
       case 'VCPU_X86':
         this.#vcpus.set(record.vcpu, vcpuJson(record));
+        break;
+      case 'X86_CPUID':
+        this.#cpuid = record.leaves;
+        break;
+      case 'X86_MSR':
+        this.#msrs = record.msrs;
         break;
       case 'DEVICE':
         this.#devices.set(record.device, fieldsOf(record, this.#scratch));
@@ -231,25 +187,31 @@ export class Summary {
 
   done(indexed: boolean): Inspection {
     const hasTmem = this.#client !== undefined || this.#pools.size > 0;
+    const { preamble } = this;
+    const { pages, distinctPages, resentPages, absentPages } = this.#extents;
     return {
+      ...newInspection(this.#source),
       ok: this.error === undefined,
       format: this.error?.code === 'NOT_AN_IMAGE' ? 'unknown' : 'tmig',
-      file: { name: this.#source.name, bytes: this.#source.size },
-      preamble: this.preamble === undefined ? null : preambleJson(this.preamble),
+      nesting: [...this.#nesting],
+      preamble: preamble === undefined ? null : preambleJson(preamble),
+      head: preamble === undefined ? null : headJson(preamble),
       about: this.#about,
       complete: this.complete,
       indexed,
       bytesRead: this.bytesRead,
       memory: {
-        pageSize: this.preamble?.pageSize ?? 0,
-        pages: this.#pages,
-        distinctPages: this.#extents.countPresent(),
+        pageSize: preamble?.pageSize ?? 0,
+        pages,
+        distinctPages,
+        resentPages,
         zeroPages: this.#zeroPages,
         rawPages: this.#rawPages,
         compressedPages: this.#compressedPages,
-        absentPages: this.#absentPages,
+        absentPages,
         storedBytes: this.#storedBytes,
         codecs: Object.fromEntries(this.#codecs),
+        classes: this.#extents.classes(),
       },
       tmem: hasTmem
         ? {
@@ -260,9 +222,11 @@ export class Summary {
       vcpus: [...this.#vcpus.values()],
       devices: [...this.#devices.values()],
       disks: this.#disks,
+      policies: policiesJson(this.#cpuid, this.#msrs),
       origin: this.#origin,
       dictionary: this.#dictionary,
       counts: this.#counts,
+      trailing: this.trailing,
       error: this.error?.toJSON() ?? null,
     };
   }

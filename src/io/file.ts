@@ -1,7 +1,5 @@
 import { constants, open as openDescriptor } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
-import { Socket } from 'node:net';
-import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
 import type { RandomAccess } from '../bytes/endpoints.ts';
 import { openPipeSource } from './pipe.ts';
@@ -25,7 +23,8 @@ export async function openFileSource(path: string): Promise<ByteSource> {
     handle = await open(path, OPEN_FLAGS);
     const found = await handle.stat();
     if (found.isDirectory()) throw cannotRead(path, 'it is a directory', 'Name a file in it.');
-    if (isatty(handle.fd)) throw cannotRead(path, 'it is a terminal', 'Name a file, a block device or a pipe.');
+    if (found.isCharacterDevice() && (await import('node:tty')).isatty(handle.fd))
+      throw cannotRead(path, 'it is a terminal', 'Name a file, a block device or a pipe.');
     if (found.isBlockDevice()) return new HandleSource(path, handle, await deviceBytes(handle), true);
     return new HandleSource(path, handle, found.isFile() ? found.size : null, false);
   } catch (cause) {
@@ -36,6 +35,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
 
 /** A read of a pipe that says nothing would hold a thread, and the process with it: a socket waits without one. */
 async function openNamedPipe(path: string): Promise<ByteSource> {
+  const { Socket } = await import('node:net');
   const fd = await promisify(openDescriptor)(path, OPEN_FLAGS);
   return openPipeSource(new Socket({ fd, readable: true, writable: false }), path);
 }

@@ -1,3 +1,4 @@
+import { plainBytes } from '../bytes/plain.ts';
 import { TransmigrateError } from '../errors.ts';
 import { readFailed } from './read-failed.ts';
 import type { ByteSource } from './source.ts';
@@ -20,7 +21,7 @@ export function iterableSource(pieces: AsyncIterable<Uint8Array> | Iterable<Uint
               next: 'Leave the encoding of the stream away.',
             });
           }
-          yield piece;
+          yield plainBytes(piece);
         }
       } catch (cause) {
         throw cause instanceof TransmigrateError ? cause : readFailed(name, cause);

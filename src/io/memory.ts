@@ -1,8 +1,10 @@
+import { plainBytes } from '../bytes/plain.ts';
 import type { ByteSink, RandomAccess } from '../bytes/endpoints.ts';
 import type { ByteSource } from './source.ts';
 
 /** Bytes in memory as a source. @param pieceBytes how they are cut. */
-export function memorySource(bytes: Uint8Array, name = 'memory', pieceBytes = 1024 * 1024): ByteSource {
+export function memorySource(given: Uint8Array, name = 'memory', pieceBytes = 1024 * 1024): ByteSource {
+  const bytes = plainBytes(given);
   const random: RandomAccess = {
     name,
     size: bytes.byteLength,

@@ -25,6 +25,12 @@ export async function* piecesOf(input: RandomAccess, start = 0): AsyncGenerator<
   }
 }
 
+/** The same source, for who must not close it. */
+export function unclosed(source: ByteSource): ByteSource {
+  const { name, size, container, random } = source;
+  return { name, size, container, random, pieces: () => source.pieces(), close: () => Promise.resolve() };
+}
+
 /** A source that can be read at any place, to be read from its first byte on once more. Closing it does nothing. */
 export function again({ name, size, container, random }: ByteSource): ByteSource {
   return { name, size, container, random, pieces: () => piecesOf(random!), close: () => Promise.resolve() };

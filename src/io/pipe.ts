@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { plainBytes } from '../bytes/plain.ts';
 import { readFailed } from './read-failed.ts';
 import type { ByteSource } from './source.ts';
 
@@ -11,7 +12,7 @@ export function openPipeSource(stream: Readable, name: string): ByteSource {
     random: null,
     async *pieces() {
       try {
-        for await (const piece of stream) yield piece as Uint8Array;
+        for await (const piece of stream) yield plainBytes(piece as Uint8Array);
       } catch (cause) {
         throw readFailed(name, cause);
       }

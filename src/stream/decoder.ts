@@ -1,5 +1,5 @@
 import { equalBytes } from '../bytes/hex.ts';
-import { crc32, Sha256 } from '../codec/platform.ts';
+import { crc32, isZeroRange, Sha256 } from '../codec/platform.ts';
 import { TransmigrateError } from '../errors.ts';
 import { Chain } from './chain.ts';
 import { LIMITS } from './limits.ts';
@@ -83,6 +83,7 @@ export class StreamDecoder {
   #end: { offset: number; chain: Uint8Array } | undefined;
   #rootOffset = 0;
   #trailing = 0;
+  #trailingZero = true;
   readonly #counts: Counts = noCounts();
   readonly #dictionary = new Map<number, Dictionary>();
   readonly #deviceHashes = new Map<number, { hash: Sha256; left: number; expected: Uint8Array }>();
@@ -117,6 +118,11 @@ export class StreamDecoder {
   /** Bytes after the end of an image in a container. */
   get trailing(): number {
     return this.#trailing;
+  }
+
+  /** Whether all of them are zero. */
+  get trailingZero(): boolean {
+    return this.#trailingZero;
   }
 
   /** Counts so far, as END will state them. */
@@ -507,6 +513,7 @@ export class StreamDecoder {
   #takeTrailing(): void {
     if (this.#input.byteLength === 0) return;
     this.#trailing += this.#input.byteLength;
+    this.#trailingZero &&= isZeroRange(this.#input, 0, this.#input.byteLength);
     this.#input = new Uint8Array(0);
     if (this.#options.container === true) return;
     throw new TransmigrateError('TRAILING_DATA', 'Bytes stand after the end of the stream', {

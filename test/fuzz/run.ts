@@ -1,5 +1,5 @@
 /**
- * Fuzzes the stream's readers.
+ * Fuzzes the stream's readers, and with every fourth input `verify` and `inspect` of images of others.
  *
  *   npm run fuzz -- [--seconds 60 | --runs N] [--seed S] [--run R] [--input FILE] [--plant NAME] [--hang-seconds 20]
  *
@@ -14,7 +14,11 @@ import { parseArgs } from 'node:util';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { fuzzOnce, seeds, shrunk, withSeeds } from './fuzz.ts';
 import { planted, PLANTS, type PlantName } from './plants.ts';
+import { damagedImage, imageFaultIn, imageSeeds } from './images.ts';
 import { decoderOf, faultIn, ownSubject, type Input, type Tried } from './subject.ts';
+
+/** Every so many runs an image of others is tried. */
+const IMAGES_EVERY = 4;
 
 /** How much longer than it may compute a run may wait: what else the machine does takes no processor from it. */
 const WAITING = 10;
@@ -58,6 +62,7 @@ function show(bytes: Uint8Array, path: string): void {
 
 async function work({ seed, progress }: Job): Promise<void> {
   const inputs = await seeds();
+  const images = imageSeeds();
   const tried = withSeeds(await subject(), inputs);
   const counted = values.runs !== undefined || values.run !== undefined;
   const end = counted ? Number.POSITIVE_INFINITY : performance.now() + 1000 * Number(values.seconds);
@@ -66,6 +71,17 @@ async function work({ seed, progress }: Job): Promise<void> {
   let run = first;
   for (; run < last && performance.now() < end; run++) {
     Atomics.store(progress, 0, run);
+    if (values.plant === undefined && run % IMAGES_EVERY === IMAGES_EVERY - 1) {
+      const bytes = damagedImage(images, seed, run);
+      const fault = await imageFaultIn(bytes, `${seed} ${run}`);
+      if (fault === undefined) continue;
+      Atomics.store(progress, 0, -1);
+      console.error(`seed ${seed}, run ${run}: an image of others: ${fault.kind}: ${fault.what}`);
+      console.error(`again: ${again(seed, run)}`);
+      show(bytes, join(tmpdir(), `fuzz-${seed}-${run}.image`));
+      process.exitCode = 1;
+      return;
+    }
     const finding = await fuzzOnce(inputs, seed, run, tried);
     if (finding === undefined) continue;
     Atomics.store(progress, 0, -1);
@@ -76,7 +92,8 @@ async function work({ seed, progress }: Job): Promise<void> {
     return;
   }
   Atomics.store(progress, 0, -1);
-  console.log(`${run - first} inputs from ${inputs.length} streams, seed ${seed}: nothing found`);
+  const from = `${inputs.length} streams and ${images.length} images of others`;
+  console.log(`${run - first} inputs from ${from}, seed ${seed}: nothing found`);
 }
 
 async function tryFile(path: string): Promise<void> {

@@ -76,6 +76,16 @@ export function allocationsOf(work: () => void): Allocations {
   return { total, largest };
 }
 
+/** The same of work that waits: nothing else must run meanwhile. */
+export async function allocationsDuring(work: () => Promise<void>): Promise<Allocations> {
+  if (!watching) watch();
+  watching = true;
+  total = 0;
+  largest = 0;
+  await work();
+  return { total, largest };
+}
+
 /** Bytes between two samples, on the average: what is smaller than a few of these is not worth a bound. */
 const SAMPLED_BYTES = 4096;
 

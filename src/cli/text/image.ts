@@ -1,6 +1,9 @@
+import type { JsonObject } from '../../bytes/bounded-json.ts';
+import type { HeadJson } from '../../image/head-json.ts';
 import type { StreamCounts } from '../../image/counts.ts';
 import type { PreambleJson } from '../../image/record-json.ts';
 import { escapeText } from '../escape.ts';
+import { asFields, showValue, textField } from './fields.ts';
 import { formatBytes, formatCount, plural } from './format.ts';
 
 /** ELF machine numbers by the names people use. */
@@ -40,6 +43,28 @@ export function imageText(preamble: PreambleJson): string {
   return `${kindOf}, ${MACHINES.get(preamble.machine) ?? `machine type ${preamble.machine}`}`;
 }
 
+/** What an image of others is: `PV machine of Xen 4.17, x86-64, NAME`. */
+export function foreignText(format: string, head: HeadJson | null, about: JsonObject | null): string {
+  if (head === null) {
+    return format === 'xl-back' ? 'what the target of xl migrate answered: no machine' : `${escapeText(format)} image`;
+  }
+  const domain = DOMAINS[head.domainType] ?? `${escapeText(head.domainType)} machine`;
+  const fields = asFields(about);
+  const source = asFields(fields.source);
+  const versions = Object.entries(asFields(source.versions)).map(
+    ([program, version]) => `${showValue(program)} ${showValue(version)}`,
+  );
+  const of = versions.length === 0 ? '' : ` of ${versions.join(', ')}`;
+  const machine = MACHINES.get(head.machine) ?? `machine type ${head.machine}`;
+  const name = textField(fields, 'name');
+  return `${domain}${of}, ${machine}${name === '' ? '' : `, ${name}`}`;
+}
+
+/** Layers, outermost first: `zstd > xl > libxl > xen-libxc`. */
+export function nestingText(nesting: readonly string[]): string {
+  return nesting.map(escapeText).join(' > ');
+}
+
 function articleOf(words: string): string {
   return /^(?:[aeio]|HVM)/.test(words) ? 'an' : 'a';
 }
@@ -58,11 +83,13 @@ export function formatText(preamble: PreambleJson, format: string): string {
 
 /** What the stream is made of: `24 records, among them 2 seals, 1 checkpoint`. */
 export function countsText(counts: StreamCounts, where = ''): string {
-  const parts = [plural(counts.seals, 'seal')];
+  const parts: string[] = [];
+  if (counts.seals > 0) parts.push(plural(counts.seals, 'seal'));
   if (counts.rounds > 0) parts.push(plural(counts.rounds, 'round'));
-  parts.push(plural(counts.checkpoints, 'checkpoint'));
+  if (counts.checkpoints > 0 || counts.seals > 0) parts.push(plural(counts.checkpoints, 'checkpoint'));
   if (counts.unknownOptional > 0) parts.push(`${formatCount(counts.unknownOptional)} unknown optional ones`);
-  return `${plural(counts.records, 'record')}${where}: ${parts.join(', ')}`;
+  const all = `${plural(counts.records, 'record')}${where}`;
+  return parts.length === 0 ? all : `${all}: ${parts.join(', ')}`;
 }
 
 /** Features by name, with what a reader owes them. */

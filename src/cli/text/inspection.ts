@@ -1,12 +1,14 @@
-import type { Inspection, MemorySummary, PoolSummary } from '../../image/summary.ts';
+import type { Inspection, MemorySummary, NativeRecordJson, PoolSummary } from '../../image/inspection.ts';
 import type { Fields } from './fields.ts';
 import { ERRORS } from '../../errors.ts';
 import { escapeText } from '../escape.ts';
 import { aboutLines } from './about.ts';
-import { asFields, bytesField, countField, digestField, listField, textField } from './fields.ts';
-import { formatBytes, formatCount, formatPercent, formatSize, plural } from './format.ts';
-import { countsText, featuresText, formatText, imageText } from './image.ts';
+import { asFields, bytesField, countField, digestField, listField, showValue, textField } from './fields.ts';
+import { formatBytes, formatCount, formatHex, formatPercent, formatSize, plural } from './format.ts';
+import { countsText, featuresText, foreignText, formatText, imageText, nestingText } from './image.ts';
 import { problemText } from './problem.ts';
+import { layerLines, nativeLines } from './layers.ts';
+import { policyLines } from './policies.ts';
 import { recordLines } from './records.ts';
 import type { Layout } from './style.ts';
 import { clientText, recordNumber } from './summaries.ts';
@@ -21,22 +23,29 @@ import { paragraph } from './wrap.ts';
  */
 export function* inspectionLines(inspection: Inspection, layout: Layout): Generator<string> {
   yield* paragraph('', headline(inspection, layout), 2, layout.width);
-  if (inspection.records !== undefined) {
-    yield* recordLines(inspection.records, layout);
-  } else if (inspection.preamble !== null) {
+  const { records } = inspection;
+  if (records !== undefined) {
+    if (isNative(records)) yield* nativeLines(records, layout);
+    else yield* recordLines(records, layout);
+  } else if (inspection.preamble !== null || inspection.layers.length > 0) {
     yield* summaryLines(inspection, layout);
   }
   yield* problemLines(inspection, layout);
 }
 
+function isNative(records: NonNullable<Inspection['records']>): records is NativeRecordJson[] {
+  return records.length > 0 && 'layer' in records[0];
+}
+
 function headline(inspection: Inspection, { style }: Layout): string {
   const name = style.strong(escapeText(inspection.file.name));
-  if (inspection.preamble === null) {
+  if (inspection.preamble === null && inspection.layers.length === 0) {
     const is = inspection.error?.code === 'NOT_AN_IMAGE' ? 'not an image' : 'not a whole image';
     const size = inspection.file.bytes === null ? '' : `, ${formatBytes(inspection.file.bytes)}`;
     return `${name}: ${style.bad(is)}${size}`;
   }
-  const what = imageText(inspection.preamble);
+  const { preamble, format, head, about } = inspection;
+  const what = preamble === null ? foreignText(format, head, about) : imageText(preamble);
   const bytes = inspection.file.bytes === null ? '' : `, ${formatBytes(inspection.file.bytes)}`;
   return `${name}: ${what}${bytes}, ${stateText(inspection, style)}`;
 }
@@ -51,12 +60,14 @@ function stateText({ complete, error }: Inspection, style: Layout['style']): str
 }
 
 function* summaryLines(inspection: Inspection, layout: Layout): Generator<string> {
-  const { about, memory, tmem, vcpus, devices, disks, dictionary } = inspection;
+  const { about, memory, tmem, vcpus, devices, disks, dictionary, layers, policies } = inspection;
   yield* sectionLines('Image', imageLines(inspection, layout), layout);
+  yield* sectionLines('Layers', layerLines(layers, layout), layout);
   yield* sectionLines('About', about === null ? [] : aboutLines(asFields(about), layout), layout);
   yield* sectionLines('Memory', memory.pages + memory.absentPages === 0 ? [] : memoryLines(memory, layout), layout);
   yield* sectionLines('Transcendent memory', tmem === null ? [] : tmemLines(tmem, layout), layout);
   yield* sectionLines('vCPUs', vcpus.length === 0 ? [] : vcpuLines(vcpus, layout), layout);
+  yield* sectionLines('Policies', policyLines(policies, layout), layout);
   yield* sectionLines('Devices', listLines(DEVICE_COLUMNS, devices, deviceRow, layout), layout);
   yield* sectionLines('Disks', listLines(DISK_COLUMNS, disks, diskRow, layout), layout);
   yield* sectionLines('Records of its own', listLines(BINDING_COLUMNS, dictionary, bindingRow, layout), layout);
@@ -71,6 +82,11 @@ function imageLines(inspection: Inspection, layout: Layout): string[] {
     const features = featuresText(preamble);
     if (features !== '') pairs.push(['features', features]);
   }
+  if (preamble === null || inspection.nesting.length > 1) pairs.push(['layers', nestingText(inspection.nesting)]);
+  if (preamble === null && inspection.head !== null) {
+    const { wordBits, byteOrder, pageSize } = inspection.head;
+    pairs.push(['machine', `${wordBits}-bit ${escapeText(byteOrder)}-endian, ${formatBytes(pageSize)} pages`]);
+  }
   const read = formatBytes(bytesRead);
   const how = indexed
     ? `${read} of it read, by its index`
@@ -79,6 +95,14 @@ function imageLines(inspection: Inspection, layout: Layout): string[] {
       : `${read} read`;
   pairs.push(['size', file.bytes === null ? how : `${formatSize(file.bytes)}, ${how}`]);
   pairs.push(['content', countsText(counts)]);
+  const { checkpoint, permissionGiven, trailing } = inspection;
+  if (checkpoint !== null) {
+    pairs.push(['checkpoint', `${formatCount(checkpoint.number)}, up to offset ${formatHex(checkpoint.offset)}`]);
+  }
+  if (permissionGiven === true) pairs.push(['given away', 'its source let the target of xl migrate run it']);
+  if (trailing.bytes > 0) {
+    pairs.push(['behind it', `${formatSize(trailing.bytes)}${trailing.zero ? ', all zero' : ', not all zero'}`]);
+  }
   if (origin !== null) {
     const parts = `${plural(origin.parts, 'part')}, ${formatBytes(origin.bytes)}`;
     pairs.push(['origin', `framing of ${escapeText(origin.format)} is kept: ${parts}`]);
@@ -120,7 +144,10 @@ function memoryLines(memory: MemorySummary, layout: Layout): string[] {
     { count: absentPages, row: row('absent', absentPages, '', '', '', '') },
   ];
   const rows = parts.filter(({ count }) => count > 0).map(({ row: cells }) => cells);
-  return tableLines(MEMORY_COLUMNS, rows, layout);
+  const classes = Object.entries(memory.classes).filter(([name]) => name !== 'ordinary' && name !== 'notPresent');
+  const text = classes.map(([name, count]) => `${escapeText(name)} ${formatCount(count)}`).join(', ');
+  const kinds = text === '' ? [] : pairLines([['classes', text]], layout);
+  return [...tableLines(MEMORY_COLUMNS, rows, layout), ...kinds];
 }
 
 function savedText(stored: number, original: number): string {
@@ -253,13 +280,23 @@ function listLines(
   return rows.length === 0 ? [] : tableLines(columns, rows, layout);
 }
 
+/** What an input was tried for in vain. */
+function triedText({ code, data }: NonNullable<Inspection['error']>): string[] {
+  const tried = code === 'NOT_AN_IMAGE' ? listField(asFields(data), 'tried') : [];
+  return tried.length === 0 ? [] : [`It was tried for: ${tried.map(showValue).join(', ')}.`];
+}
+
 function* problemLines({ complete, error, counts }: Inspection, layout: Layout): Generator<string> {
   const { style } = layout;
   const indented = (text: string) => paragraph('  ', text, 2, layout.width);
   if (error !== null) {
     yield* sectionLines(
       'Wrong',
-      [...indented(style.bad(problemText(error))), ...indented(escapeText(error.next))],
+      [
+        ...indented(style.bad(problemText(error))),
+        ...indented(escapeText(error.next)),
+        ...triedText(error).flatMap(indented),
+      ],
       layout,
     );
   } else if (!complete) {

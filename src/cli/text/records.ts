@@ -1,5 +1,5 @@
 import type { RecordJson } from '../../image/record-json.ts';
-import { PAGE_CLASS } from '../../stream/records/ram.ts';
+import { PAGE_CLASS } from '../../stream/page-class.ts';
 import type { Fields } from './fields.ts';
 import {
   asFields,

@@ -22,7 +22,10 @@ export function vcpuMode(vcpu: Fields): string {
   if (cr0 === null) return '?';
   if ((cr0 & CR0_PROTECTION) === 0n) return 'real';
   const attributes = hexField(asFields(asFields(vcpu.segments).cs), 'attributes');
-  const efer = hexField(registers, 'efer') ?? 0n;
+  const known = hexField(registers, 'efer');
+  // Of a PV guest EFER is not known; only long mode has code that is long.
+  const isLong = known === null && attributes !== null && (attributes & CODE_LONG) !== 0n;
+  const efer = known ?? (isLong ? EFER_LONG_ACTIVE : 0n);
   if ((efer & EFER_LONG_ACTIVE) !== 0n) {
     if (attributes === null) return 'long';
     return (attributes & CODE_LONG) !== 0n ? 'long' : `compatibility ${codeBits(attributes)}-bit`;

@@ -1,9 +1,9 @@
 import type { Finding, Verification } from '../../image/verify.ts';
-import { ERRORS } from '../../errors.ts';
+import { classOfCode } from '../../errors.ts';
 import { escapeText } from '../escape.ts';
 import { asFields, textField } from './fields.ts';
 import { formatCount, formatHex, formatSize, plural } from './format.ts';
-import { countsText, imageText } from './image.ts';
+import { countsText, foreignText, imageText, nestingText } from './image.ts';
 import { problemText } from './problem.ts';
 import type { Layout, Style } from './style.ts';
 import { pairLines } from './table.ts';
@@ -22,15 +22,16 @@ export function* verificationLines(
   yield* findingLines(errors, style.bad('error'), width);
   yield* findingLines(warnings, style.warning('warning'), width);
   // Of what is no image at all there are no facts.
-  if (verification.preamble !== null) yield* pairLines(factPairs(verification, names), layout);
+  if (verification.format !== 'unknown' && verification.bytes > 0)
+    yield* pairLines(factPairs(verification, names), layout);
 }
 
-function verdictText({ verdict, errors }: Verification, style: Style): string {
-  if (verdict === 'sound') return style.good('sound');
+function verdictText({ verdict, errors, format }: Verification, style: Style): string {
+  if (verdict === 'sound') return style.good(format === 'xl-back' ? 'sound; no machine is in it' : 'sound');
   if (verdict === 'findings') return style.warning('restores, but something is wrong with it');
   const code = errors[0]?.code;
   if (code === 'NOT_AN_IMAGE') return style.bad('not an image');
-  const isTooNew = code !== undefined && ERRORS[code].class === 'unsupported';
+  const isTooNew = code !== undefined && classOfCode(code) === 'unsupported';
   return style.bad(isTooNew ? 'not supported: it will not restore here' : 'broken: it will not restore');
 }
 
@@ -48,11 +49,19 @@ function factPairs(verification: Verification, names: readonly string[]): [strin
   if (preamble !== null) {
     const name = about === null ? '' : textField(asFields(about), 'name');
     pairs.push(['image', imageText(preamble) + (name === '' ? '' : `, ${name}`)]);
+  } else {
+    pairs.push(['image', foreignText(verification.format, verification.head, about)]);
   }
+  if (verification.nesting.length > 1) pairs.push(['layers', nestingText(verification.nesting)]);
   pairs.push(['read', formatSize(bytes)]);
   pairs.push(['content', countsText(counts, names.length > 1 ? ` in ${names.length} channels` : '')]);
-  const point = checkpoint === null ? 'none: no consistent machine in it' : checkpointText(checkpoint, names);
-  pairs.push(['checkpoint', point]);
+  if (checkpoint !== null) pairs.push(['checkpoint', checkpointText(checkpoint, names)]);
+  // Images of others are whole machines without one.
+  else if (preamble !== null) pairs.push(['checkpoint', 'none: no consistent machine in it']);
+  if (verification.lettersIgnored > 0) {
+    const count = plural(verification.lettersIgnored, 'finding');
+    pairs.push(['ignored', `${count} of the letter of the specification: see them with --strict`]);
+  }
   if (memory !== null && memory !== undefined) {
     pairs.push(['memory', `${plural(memory.pages, 'page')}, ${formatCount(memory.zeroPages)} of them zero`]);
     pairs.push(['  sha256', escapeText(memory.sha256)]);

@@ -53,6 +53,7 @@ export const XEN_FINDINGS = {
   XL_OPTIONAL_FLAGS: ['strict', 'foreign/xl 1', 'unknown optional flags'],
   XL_NO_CONFIG: ['refused', 'foreign/xl 2', 'there is no configuration, and xl must be given one'],
   XL_CONFIG_LENGTH: ['refused', 'foreign/xl 2', 'the configuration is longer than the data that hold it'],
+  XL_CONFIG_INVALID: ['refused', 'foreign/xl 2', 'the configuration is no JSON that can be read'],
   XL_OPTIONAL_DATA_LEFT: ['strict', 'foreign/xl 2', 'optional data that are not understood'],
   // xenopsd.
   XENOPSD_TAG_REFUSED: ['refused', 'foreign/xenopsd 2', 'a section that xenopsd knows and refuses'],

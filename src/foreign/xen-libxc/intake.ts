@@ -1,3 +1,5 @@
+import { plainBytes } from '../../bytes/plain.ts';
+
 /**
  * The bytes of a stream that come in pieces of any size. The readers of nested layers share one, so that a byte is
  * looked at once however deep it lies.
@@ -28,7 +30,7 @@ export class Intake {
   /** Borrows more bytes. @throws RangeError while bytes of the last piece are left. */
   feed(bytes: Uint8Array): void {
     if (this.#input.byteLength > 0) throw new RangeError('read() until it returns undefined before more is fed');
-    this.#input = bytes;
+    this.#input = plainBytes(bytes);
   }
 
   /**

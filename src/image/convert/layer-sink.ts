@@ -3,7 +3,8 @@ import { TransmigrateError } from '../../errors.ts';
 import type { PieceReader, Trailing } from '../../foreign/xen-libxc/piece-reader.ts';
 import type { ImageFinding } from '../model/reader.ts';
 import type { XenEvent } from '../readers/xen/event.ts';
-import { findingsOf, pieceReaderOf, type XenFormat } from '../readers/xen/xen-reader.ts';
+import { imageFindings } from '../readers/xen/xen-findings.ts';
+import { pieceReaderOf, type XenFormat } from '../readers/xen/xen-reader.ts';
 
 /**
  * Passes an image of Xen on as it is, or one layer of it: a libxl stream out of an xl file, a libxc stream out of
@@ -39,7 +40,7 @@ export class LayerSink implements ByteSink {
 
   /** What was wrong with the image although it can be read. */
   findings(): readonly ImageFinding[] {
-    return findingsOf(this.#reader.findings);
+    return imageFindings(this.#reader.findings);
   }
 
   async write(bytes: Uint8Array): Promise<void> {

@@ -82,6 +82,9 @@ export class TmigImageWriter {
           // A core has none (stream 4).
           if (this.#options.kind !== 'core') await writer.round();
           break;
+        case 'pages-again':
+          // For comparison only: nobody asked for them here.
+          break;
         case 'checkpoint':
           await this.#checkpoint(writer, event.guestTimeNs);
           break;

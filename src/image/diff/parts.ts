@@ -33,6 +33,7 @@ const HELD: Readonly<Record<FormatName, readonly Part[]>> = {
   'elf-core': ['memory', 'vcpus'],
   qemu: ['devices'],
   raw: ['memory'],
+  'xl-back': [],
 };
 
 /** Whether an image can say what a part is: its format has a place for it, or it does say it. */

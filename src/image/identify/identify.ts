@@ -2,7 +2,6 @@
 import type { RandomAccess } from '../../bytes/endpoints.ts';
 import { TransmigrateError } from '../../errors.ts';
 import { endsAsVhd, openVhd } from '../../foreign/vhd/vhd.ts';
-import { unpackedSource } from '../../io/compressed/unpack.ts';
 import { piecesOf } from '../../io/pieces-of.ts';
 import type { ByteSource } from '../../io/source.ts';
 import { checkMagic } from '../../stream/preamble.ts';
@@ -88,22 +87,23 @@ class Wrapped {
       const compression = magic?.compression;
       if (compression !== undefined) {
         this.#wrap(compression);
+        const { unpackedSource } = await import('../../io/compressed/unpack.ts');
         this.#source = unpackedSource(this.#source, compression);
       } else if (magic?.layer === 'vhd') {
         await this.#openVhd(await this.#random(spool));
       } else {
-        return this.#format(peek, head);
+        return this.#format(peek);
       }
     }
   }
 
-  async #format(peek: Peek, head: Uint8Array): Promise<Identified> {
+  async #format(peek: Peek): Promise<Identified> {
     const layers = await layersAt(peek, 0);
     const format = FORMATS.find((name) => name === layers[0]);
     if (format !== undefined) {
       return { format, nesting: [...this.#nesting, ...layers], image: this.#source };
     }
-    throw this.#unknown(head);
+    throw this.#unknown(await peek.head(MAGIC_BYTES));
   }
 
   #unknown(head: Uint8Array): TransmigrateError {
@@ -116,10 +116,12 @@ class Wrapped {
     let error = new TransmigrateError('NOT_AN_IMAGE', 'No known image starts like this', { ...where, data });
     if (head.byteLength === 0) error = new TransmigrateError('TRUNCATED', 'The input is empty', { ...where, data });
     try {
-      // An image of ours that a text mode damaged is told so.
+      // An image of ours that a text mode damaged, or that ends in its first bytes, is told so.
       checkMagic(first.subarray(0, 12), head.byteLength < MAGIC_BYTES);
     } catch (cause) {
-      if (cause instanceof TransmigrateError && cause.code.endsWith('_DAMAGE')) return cause.with({ data });
+      if (!(cause instanceof TransmigrateError)) throw cause;
+      const isCut = cause.code === 'TRUNCATED' && head.byteLength > 0;
+      if (isCut || cause.code.endsWith('_DAMAGE')) return cause.with({ data });
     }
     return withLookalike(error, first);
   }

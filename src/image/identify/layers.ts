@@ -2,13 +2,9 @@
  * Which layers lie in an image, from its first bytes: what is in an xl file, in a libxl stream, in a suspend image.
  * Only as much is read of each as says where the next one starts; whether a layer is sound is for its reader to say.
  */
-import { ELF, parseElfHeader, parseSections, SECTION_TYPE, type ElfHeader } from '../../foreign/elf/elf-file.ts';
-import { FieldReader } from '../../foreign/elf/fields.ts';
-import { XEN_NOTE_NAME } from '../../foreign/elf/xen-notes.ts';
-import { compressionName, libvirtHeadBytes, LIBVIRT } from '../../foreign/libvirt/save-image.ts';
 import { TransmigrateError } from '../../errors.ts';
 import { MAGIC_BYTES, magicOf, type MagicLayer } from '../magic.ts';
-import { PEEK_BYTES, type Peek } from './peek.ts';
+import { PEEK_BYTES, viewAt, type Peek } from './peek.ts';
 
 /** Names of formats, as `--to` and JSON have them. */
 export const FORMATS = [
@@ -23,6 +19,7 @@ export const FORMATS = [
   'xen-core',
   'elf-core',
   'qemu',
+  'xl-back',
   'raw',
 ] as const;
 export type FormatName = (typeof FORMATS)[number];
@@ -58,20 +55,15 @@ async function layersOf(peek: Peek, at: number, layer: MagicLayer): Promise<stri
     case 'libvirt':
       return ['libvirt', ...(await insideLibvirt(peek, at))];
     case 'elf':
-      return elfLayers(peek, at);
+      return at === 0 ? (await import('./elf-layers.ts')).elfLayers(peek) : [];
     case 'tmig':
     case 'qemu':
     case 'v86':
+    case 'xl-back':
       return [layer];
     case 'vhd':
       return [];
   }
-}
-
-async function viewAt(peek: Peek, at: number, length: number): Promise<DataView | undefined> {
-  if (at + length > PEEK_BYTES) return undefined;
-  const head = await peek.head(at + length);
-  return head.byteLength < at + length ? undefined : new DataView(head.buffer, head.byteOffset + at, length);
 }
 
 async function insideXl(peek: Peek, at: number): Promise<string[]> {
@@ -127,6 +119,7 @@ async function libxcName(peek: Peek, at: number): Promise<string> {
  * into.
  */
 async function insideLibvirt(peek: Peek, at: number): Promise<string[]> {
+  const { compressionName, libvirtHeadBytes, LIBVIRT } = await import('../../foreign/libvirt/save-image.ts');
   const view = await viewAt(peek, at, LIBVIRT.headerBytes);
   if (view === undefined) return [];
   const head = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -135,26 +128,4 @@ async function insideLibvirt(peek: Peek, at: number): Promise<string[]> {
   const compression = view.getUint32(28, little);
   const name = compressionName(compression) ?? `libvirt format ${compression}`;
   return name === 'raw' ? layersAt(peek, at + bytes) : [name, 'qemu'];
-}
-
-/** A core with program headers, or one of Xen's shape: empty for programs and libraries. */
-async function elfLayers(peek: Peek, at: number): Promise<string[]> {
-  if (at !== 0) return [];
-  const header = parseElfHeader(await peek.head(64));
-  if (header.type !== ELF.core) return [];
-  if (header.segmentCount > 0) return ['elf-core'];
-  return (await hasXenNote(peek, header)) ? ['xen-core'] : [];
-}
-
-async function hasXenNote(peek: Peek, header: ElfHeader): Promise<boolean> {
-  const { sectionsAt, sectionBytes, sectionCount } = header;
-  const table = await viewAt(peek, sectionsAt, sectionBytes * sectionCount);
-  if (table === undefined || sectionCount === 0) return false;
-  const bytes = new Uint8Array(table.buffer, table.byteOffset, table.byteLength);
-  const note = parseSections(header, bytes.slice()).find(({ type }) => type === SECTION_TYPE.note);
-  const view = note === undefined ? undefined : await viewAt(peek, note.offset, 16);
-  if (note === undefined || view === undefined) return false;
-  const start = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-  const nameBytes = new FieldReader(start, header, note.offset, 'notes', '3').u32();
-  return nameBytes === 4 && String.fromCharCode(...start.subarray(12, 15)) === XEN_NOTE_NAME;
 }

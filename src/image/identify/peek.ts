@@ -10,7 +10,9 @@ export const PEEK_BYTES = 1024 * 1024;
 export class Peek {
   readonly #input: ByteSource;
   readonly #pieces: AsyncIterator<Uint8Array>;
-  #buffer = new Uint8Array(0);
+  #buffer: Uint8Array = new Uint8Array(0);
+  /** The buffer is the input's own piece, valid until the next is asked for. */
+  #isLent = false;
   #used = 0;
   #over = false;
   #taken = false;
@@ -20,9 +22,14 @@ export class Peek {
     this.#pieces = input.pieces()[Symbol.asyncIterator]();
   }
 
-  /** The first `length` bytes, at most {@link PEEK_BYTES}, or fewer when the input has not so many. May be more. */
+  /**
+   * The first `length` bytes, at most {@link PEEK_BYTES}, or fewer when the input has not so many. May be more. Valid
+   * until the next call.
+   */
   async head(length: number): Promise<Uint8Array> {
     while (this.#used < Math.min(length, PEEK_BYTES) && !this.#over) {
+      if (this.#isLent) this.#buffer = new Uint8Array(this.#buffer);
+      this.#isLent = false;
       const step = await this.#pieces.next();
       if (step.done === true) this.#over = true;
       else this.#add(step.value);
@@ -64,6 +71,13 @@ export class Peek {
   }
 
   #add(piece: Uint8Array): void {
+    // Mostly the first piece is enough, and need not be copied.
+    if (this.#used === 0) {
+      this.#isLent = true;
+      this.#buffer = piece;
+      this.#used = piece.byteLength;
+      return;
+    }
     const need = this.#used + piece.byteLength;
     if (need > this.#buffer.byteLength) {
       const larger = new Uint8Array(Math.max(need, 2 * this.#buffer.byteLength));
@@ -73,4 +87,11 @@ export class Peek {
     this.#buffer.set(piece, this.#used);
     this.#used = need;
   }
+}
+
+/** Bytes in the part that may be looked at; undefined when they are not all there. */
+export async function viewAt(peek: Peek, at: number, length: number): Promise<DataView | undefined> {
+  if (at + length > PEEK_BYTES) return undefined;
+  const head = await peek.head(at + length);
+  return head.byteLength < at + length ? undefined : new DataView(head.buffer, head.byteOffset + at, length);
 }

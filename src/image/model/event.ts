@@ -37,6 +37,14 @@ export interface PagesEvent {
   runs(): Iterable<PageRun>;
 }
 
+/**
+ * The same pages once more, for comparison: after VERIFY (foreign/xen-libxc 5). Memory does not change by them. Only
+ * with {@link ReaderOptions.again}.
+ */
+export interface PagesAgainEvent extends Omit<PagesEvent, 'kind'> {
+  readonly kind: 'pages-again';
+}
+
 /** The registers of a processor, as far as the image has them (stream 8.1). */
 export interface VcpuEvent {
   readonly kind: 'vcpu';
@@ -130,6 +138,7 @@ export interface EndEvent {
 export type ImageEvent =
   | ImageHead
   | PagesEvent
+  | PagesAgainEvent
   | VcpuEvent
   | VcpuStateEvent
   | CpuidEvent

@@ -46,6 +46,8 @@ export interface ReaderOptions {
    * `origin`, and is nothing more.
    */
   readonly end?: number;
+  /** Also hand out the pages that come once more for comparison. */
+  readonly again?: boolean;
 }
 
 /** Reads an image in one pass. Memory is bounded, whatever the image says. To be used once. */

@@ -2,7 +2,7 @@ import { TransmigrateError } from '../../errors.ts';
 import { again } from '../../io/pieces-of.ts';
 import type { ByteSource } from '../../io/source.ts';
 import type { Work } from '../../io/work.ts';
-import { needsRandomAccess } from '../content-digest.ts';
+import { needsRandomAccess } from '../needs-random-access.ts';
 import { identifyImage, type Identified, type IdentifyOptions } from '../identify/identify.ts';
 import { lastCheckpoint } from '../readers/last-checkpoint.ts';
 import { readerOf } from '../readers/reader-of.ts';

@@ -36,6 +36,16 @@ export function readerOf(format: FormatName, image: ByteSource, options: ReaderO
       return new V86Reader(image, options);
     case 'libvirt':
       return new LibvirtReader(image, options);
+    case 'xl-back':
+      throw new TransmigrateError(
+        'IMAGE_UNFIT',
+        'This is what the target of xl migrate answered: no machine is in it',
+        {
+          offset: 0,
+          path: image.name,
+          section: 'foreign/xl 3',
+        },
+      );
     case 'qemu':
       throw new TransmigrateError('UNSUPPORTED_FEATURE', `Images of the format ${format} can't be read yet`, {
         offset: 0,

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Transform } from 'node:stream';
 import { constants, crc32 as zlibCrc32, createGunzip, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import type { ByteSink } from '../../bytes/endpoints.ts';
+import { plainBytes } from '../../bytes/plain.ts';
 import { unpackError } from './fault.ts';
 import { UNPACK_LIMITS } from './limits.ts';
 
@@ -52,7 +53,7 @@ export async function* unpackWithZlib(
     transform.destroy();
   });
   try {
-    for await (const piece of transform) yield piece as Uint8Array;
+    for await (const piece of transform) yield plainBytes(piece as Uint8Array);
     await feeding;
   } catch (error) {
     failure ??= error;

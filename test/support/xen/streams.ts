@@ -17,8 +17,8 @@ export const NOTHING = new Uint8Array(0);
 
 type Known = Exclude<LibxcBody, { kind: 'UNKNOWN' }>;
 
-/** A page of memory: its pfn, its type, and the byte that fills it. */
-export type TestPage = readonly [pfn: number, type: number, fill?: number];
+/** A page of memory: its pfn, its type, and the byte that fills it, or all of its bytes. */
+export type TestPage = readonly [pfn: number, type: number, fill?: number | Uint8Array | undefined];
 
 /** Writes a PAGE_DATA record. */
 export function writePages(writer: LibxcWriter, pages: readonly TestPage[], reserved = 0): void {
@@ -27,7 +27,10 @@ export function writePages(writer: LibxcWriter, pages: readonly TestPage[], rese
     setEntry(words, i, pfn, type);
   });
   writer.pageEntries(words, pages.length, reserved);
-  for (const [, , fill] of pages) if (fill !== undefined) writer.pages(new Uint8Array(XEN_PAGE_BYTES).fill(fill));
+  for (const [, , fill] of pages) {
+    if (typeof fill === 'number') writer.pages(new Uint8Array(XEN_PAGE_BYTES).fill(fill));
+    else if (fill !== undefined) writer.pages(fill);
+  }
 }
 
 export interface TestStream {

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { completionScript, SHELLS, type Shell } from '../../../src/cli/completion-scripts.ts';
-import { allCommands, buildProgram } from '../../../src/cli/program.ts';
+import { allCommands } from '../../../src/cli/program-frame.ts';
+import { buildProgram } from '../../../src/cli/program.ts';
 import { fakeWorld } from './fake.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tmig-completion-'));

@@ -3,7 +3,7 @@ import { PassThrough, Writable } from 'node:stream';
 import type { Context } from '../../../src/cli/context.ts';
 import { library, type Library } from '../../../src/cli/library.ts';
 import { Output } from '../../../src/cli/output.ts';
-import type { Inspection } from '../../../src/image/summary.ts';
+import type { Inspection } from '../../../src/image/inspection.ts';
 import type { Verification } from '../../../src/image/verify.ts';
 import type { ByteSource } from '../../../src/io/source.ts';
 
@@ -152,13 +152,23 @@ const registers = {
 
 const counts = { records: 4223, seals: 12, rounds: 3, checkpoints: 1, unknownOptional: 2 };
 
+const HEAD: NonNullable<Inspection['head']> = {
+  domainType: 'pv',
+  byteOrder: 'little',
+  wordBits: 64,
+  machine: 62,
+  pageSize: 4096,
+};
+
 /** An image with something of everything. */
 export function sampleInspection(changes: Partial<Inspection> = {}): Inspection {
   return {
     ok: true,
     format: 'tmig',
+    nesting: ['tmig'],
     file: { name: 'guest.tmig', bytes: 98_765_432 },
     preamble,
+    head: HEAD,
     about,
     complete: true,
     indexed: true,
@@ -167,12 +177,14 @@ export function sampleInspection(changes: Partial<Inspection> = {}): Inspection 
       pageSize: 4096,
       pages: 80_000,
       distinctPages: 65_000,
+      resentPages: 15_000,
       zeroPages: 20_000,
       rawPages: 10_000,
       compressedPages: 50_000,
       absentPages: 536,
       storedBytes: 91_000_000,
       codecs: { zero: 20_000, raw: 10_000, zstd: 49_999, lz4: 1 },
+      classes: { ordinary: 79_999, table2: 1, ballooned: 536 },
     },
     tmem: {
       client: { compress: true, frozen: false, weight: 100, cap: 0, allowancePages: '4096', authorised: [] },
@@ -216,9 +228,22 @@ export function sampleInspection(changes: Partial<Inspection> = {}): Inspection 
         locator: '/srv/images/a-long-way-down/disk-of-the-build-host.raw',
       },
     ],
+    policies: {
+      cpuidLeaves: 52,
+      msrs: 2,
+      vendor: 'GenuineIntel',
+      brand: null,
+      family: 6,
+      model: 85,
+      stepping: 7,
+    },
     origin: { format: 'xl', parts: 1, bytes: 3000 },
     dictionary: [{ record: 0x4001, name: 'com.example.clock', version: 2, text: 'The clock of it.', schema: null }],
+    layers: [],
     counts,
+    checkpoint: null,
+    permissionGiven: null,
+    trailing: { bytes: 0, zero: true },
     error: null,
     ...changes,
   };
@@ -251,14 +276,19 @@ export function sampleVerification(changes: Partial<Verification> = {}): Verific
   return {
     ok: true,
     format: 'tmig',
+    nesting: ['tmig'],
     verdict: 'sound',
     errors: [],
     warnings: [],
+    lettersIgnored: 0,
     preamble,
+    head: HEAD,
     about,
     counts,
     bytes: 98_765_432,
     checkpoint: { number: 1, offset: 0x5e30000 },
+    toCheckpoint: false,
+    trailing: { bytes: 0, zero: true },
     ...changes,
   };
 }

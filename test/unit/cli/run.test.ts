@@ -12,7 +12,8 @@ async function runIn(argv: readonly string[], options: FakeOptions = {}) {
 }
 
 function finding(code: 'BODY_CHECKSUM' | 'UNSUPPORTED_FEATURE' | 'INDEX_MISMATCH') {
-  return { ...new TransmigrateError(code, 'What is wrong', { offset: 0x80, section: '3.2' }).toJSON(), record: null };
+  const error = new TransmigrateError(code, 'What is wrong', { offset: 0x80, section: '3.2' }).toJSON();
+  return { ...error, level: 'broken' as const, record: null };
 }
 
 test('the word inspect can be left out before a file, a pipe and options', async () => {

@@ -129,8 +129,8 @@ test('a verification', (t) => {
     }),
     sampleVerification({
       verdict: 'broken',
-      errors: [{ ...seal, record: { sequence: 99, name: 'SEAL' } }],
-      warnings: [1, 2].map(() => ({ ...index, record: null })),
+      errors: [{ ...seal, level: 'broken', record: { sequence: 99, name: 'SEAL' } }],
+      warnings: [1, 2].map(() => ({ ...index, level: 'warning', record: null })),
       checkpoint: null,
     }),
   ];
@@ -149,7 +149,12 @@ function allLines(width: number): string[] {
     section: '3.2',
   }).toJSON();
   const layout = { style: PLAIN, width };
-  const found = { ...error, record: { sequence: 12, name: 'RAM', channel: 1 }, file: 'channel-1.tmig' };
+  const found = {
+    ...error,
+    level: 'broken' as const,
+    record: { sequence: 12, name: 'RAM', channel: 1 },
+    file: 'channel-1.tmig',
+  };
   const verification = sampleVerification({
     verdict: 'broken',
     errors: [found],
@@ -228,8 +233,9 @@ test('of what is no image there is no report', () => {
   assert.deepEqual(lines.slice(0, 3), ['guest.tmig: not an image, 94.2 MiB', '', 'Wrong']);
   const verification = sampleVerification({
     verdict: 'broken',
+    format: 'unknown',
     preamble: null,
-    errors: [{ ...error, record: null }],
+    errors: [{ ...error, level: 'broken', record: null }],
   });
   const text = [...verificationLines(['x'], verification, { style: PLAIN, width: Infinity })];
   assert.deepEqual(text, [
@@ -253,7 +259,7 @@ test('the headline says what kind of wrong it is', () => {
 
 test('what is only too new is not called broken', () => {
   const error = new TransmigrateError('UNSUPPORTED_FEATURE', 'It needs more', {}).toJSON();
-  const verification = sampleVerification({ verdict: 'broken', errors: [{ ...error, record: null }] });
+  const verification = sampleVerification({ verdict: 'broken', errors: [{ ...error, level: 'broken', record: null }] });
   const [first] = verificationLines(['x'], verification, { style: PLAIN, width: Infinity });
   assert.equal(first, 'x: not supported: it will not restore here');
 });

@@ -45,7 +45,7 @@ export class TmigImageReader implements ImageReader {
   }
 
   get trailing(): { readonly bytes: number; readonly zero: boolean } {
-    return { bytes: this.#decoder.trailing, zero: false };
+    return { bytes: this.#decoder.trailing, zero: this.#decoder.trailingZero };
   }
 
   /** Complete checkpoints so far, and where the last ended. */

@@ -42,14 +42,19 @@ export class XenHead {
     this.#width = width;
   }
 
-  /** The configuration in an xl header, where it is JSON that can be shown; else it is only kept, as it is. */
-  xl(header: XlHeader): void {
-    if (header.config === null || header.configFormat !== 'json') return;
-    if (header.config.byteLength > CONFIG_SHOWN_BYTES) return;
+  /**
+   * The configuration in an xl header, where it is JSON that can be shown; else it is only kept, as it is.
+   * @returns false for what should be JSON, and is none that can be read.
+   */
+  xl(header: XlHeader): boolean {
+    if (header.config === null || header.configFormat !== 'json') return true;
     try {
-      this.#config = xlConfig(header);
+      const config = xlConfig(header);
+      if (header.config.byteLength <= CONFIG_SHOWN_BYTES) this.#config = config;
+      return true;
     } catch (error) {
       if (!(error instanceof TransmigrateError)) throw error;
+      return false;
     }
   }
 

@@ -6,15 +6,18 @@ import type { LibxcRecord } from '../../../foreign/xen-libxc/records.ts';
 import { libxlSection, type LibxlRecord } from '../../../foreign/xen-libxl/records.ts';
 import type { Trailing } from '../../../foreign/xen-libxc/piece-reader.ts';
 import type { NativeRecord } from '../../model/reader.ts';
+import { MESSAGE_BYTES, type XlBackEvent } from '../../../foreign/xl/messages.ts';
 import type { XenEvent } from './event.ts';
 
 /** The listing's row for an event; undefined for a part of a record that was listed with its first. */
-export function nativeOf(event: XenEvent | Trailing): NativeRecord | undefined {
+export function nativeOf(event: XenEvent | XlBackEvent | Trailing): NativeRecord | undefined {
   switch (event.layer) {
     case 'end':
       return row('end', 'TRAILING', event.offset, event.bytes.byteLength, 'foreign/xen-libxc 5', {});
     case 'wire':
-      return row('wire', event.kind, event.offset, 0, 'foreign/xl 3', {});
+      return row('wire', event.kind, event.offset, MESSAGE_BYTES[event.kind].byteLength, 'foreign/xl 3', {
+        ...(event.status !== undefined && { status: event.status }),
+      });
     case 'xl': {
       const { mandatoryFlags, optionalFlags, optionalData, configFormat } = event;
       const fields = { mandatoryFlags, optionalFlags, configFormat, configBytes: event.config?.byteLength ?? null };

@@ -1,6 +1,7 @@
 import { PAGE_TYPE, XEN_PAGE_BYTES } from '../../../foreign/xen-libxc/constants.ts';
 import { pageTypeHasData, type PageBatch } from '../../../foreign/xen-libxc/pages.ts';
-import { PAGE_CLASS, type PageRun } from '../../../stream/records/ram.ts';
+import { PAGE_CLASS } from '../../../stream/page-class.ts';
+import type { PageRun } from '../../../stream/records/ram.ts';
 
 /** Classes of pages without data, by Xen's type (stream 7.1, foreign/xen-libxc 4). Those with data are the same. */
 const CLASS_OF: Readonly<Record<number, number>> = {

@@ -1,4 +1,3 @@
-import { XEN_FINDINGS, type Findings, type XenFindingCode } from '../../../foreign/xen-libxc/findings.ts';
 import type { PageBatch } from '../../../foreign/xen-libxc/pages.ts';
 import type { PieceReader, Trailing } from '../../../foreign/xen-libxc/piece-reader.ts';
 import { LibxcReader, type LibxcEvent } from '../../../foreign/xen-libxc/reader.ts';
@@ -10,19 +9,17 @@ import type { ByteSource } from '../../../io/source.ts';
 import { watchedPieces, type Work } from '../../../io/work.ts';
 import type { FormatName } from '../../identify/layers.ts';
 import { DEVICE_FORMAT, type ImageEvent, type PagesEvent } from '../../model/event.ts';
-import type { FindingLevel, ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
+import type { ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
 import type { XenEvent } from './event.ts';
 import { XenHead } from './head.ts';
 import { nativeOf } from './native.ts';
 import { XenOrigin } from './origin.ts';
 import { pageRuns } from './page-runs.ts';
 import { blob, libxcState, libxlState } from './states.ts';
+import { imageFindings } from './xen-findings.ts';
 
 /** Formats that this reads. */
 export type XenFormat = Extract<FormatName, 'xen-libxc' | 'xen-libxc-v2' | 'libxl' | 'xl' | 'xenopsd'>;
-
-/** Findings that Xen does not mind and that nobody who has the image should overlook (foreign/xen-libxc 11.5). */
-const WARNINGS: ReadonlySet<XenFindingCode> = new Set(['TRAILING_DATA', 'XENOPSD_QEMU_SIZE']);
 
 /** The reader of a format's bytes. */
 export function pieceReaderOf(format: XenFormat): PieceReader<XenEvent> {
@@ -83,7 +80,7 @@ export class XenImageReader implements ImageReader {
   }
 
   findings(): readonly ImageFinding[] {
-    return findingsOf(this.#reader.findings);
+    return imageFindings(this.#reader.findings);
   }
 
   findingCounts(): ReadonlyMap<string, number> {
@@ -133,7 +130,7 @@ export class XenImageReader implements ImageReader {
       case 'wire':
         return;
       case 'xl':
-        this.#head.xl(event);
+        if (!this.#head.xl(event)) this.#reader.findings.report('XL_CONFIG_INVALID', event.offset, 'xl header/config');
         if (event.config !== null) {
           // What the optional data hold beyond the configuration is framing.
           const name = event.configFormat === 'json' ? 'xl-config.json' : 'xl-config.cfg';
@@ -165,6 +162,7 @@ export class XenImageReader implements ImageReader {
       if (this.#early !== undefined) yield* this.#begin();
       // After VERIFY the pages come once more, for comparison; Xen's memory does not change by them.
       if (!this.#verifying) yield this.#pages(event);
+      else if (this.#options.again === true) yield { ...this.#pages(event), kind: 'pages-again' };
       return;
     }
     if (event.kind === 'X86_PV_INFO') this.#head.pvInfo(event.guestWidth);
@@ -195,22 +193,4 @@ export class XenImageReader implements ImageReader {
     yield this.#head.head();
     yield* early;
   }
-}
-
-/** What was found wrong, as the model has it. */
-export function findingsOf({ kept }: Findings): ImageFinding[] {
-  return kept.map(({ code, verdict, offset, path, section, data }) => ({
-    code,
-    level: levelOf(code, verdict),
-    message: XEN_FINDINGS[code][2],
-    offset,
-    path,
-    section,
-    data,
-  }));
-}
-
-function levelOf(code: XenFindingCode, verdict: 'refused' | 'strict'): FindingLevel {
-  if (WARNINGS.has(code)) return 'warning';
-  return verdict === 'refused' ? 'broken' : 'strict';
 }
