@@ -162,7 +162,10 @@ export class FakeMachine implements Machine {
     });
   }
 
-  scan(first: number, { pages = 64, dirty = 16 }: ScanBudget = {}): Promise<ScanSlice> {
+  /** However much it may do, a step is small: there are few pages, and rounds are to have many steps. */
+  scan(first: number, budget: ScanBudget = {}): Promise<ScanSlice> {
+    const pages = Math.min(budget.pages ?? 64, 64);
+    const dirty = Math.min(budget.dirty ?? 16, 16);
     return this.#do('scan', () => {
       const shadow = this.#shadow;
       if (shadow === null) throw new TransmigrateError('MACHINE_STATE', 'No scan was started');
