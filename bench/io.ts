@@ -4,9 +4,9 @@
  *
  *   node bench/io.ts [--mib 512] [--runs 5]
  *
- * Pieces of 1 MiB are written one after the other; the receiver counts them. Ratios, each with its aim: our TCP beside a
- * bare socket that receives into one buffer (0.9), and one that receives with `data` events (1.2); our TLS beside a bare
- * TLS socket of Node (0.9); our TCP with pieces of 4 KiB beside pieces of 1 MiB (0.3).
+ * Pieces of 1 MiB are written one after the other; the receiver counts them. Ratios, each with its aim: our TCP beside
+ * a bare socket that receives into one buffer (0.9), and one that receives with `data` events (1.2); our TLS beside a
+ * bare TLS socket of Node (0.9); our TCP with pieces of 4 KiB beside pieces of 1 MiB (0.3).
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
