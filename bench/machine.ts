@@ -6,6 +6,8 @@
  * The guest is Linux that computes without a pause, or with --small, and where Linux cannot be built, the guest of the
  * tests, which writes half of its memory without a pause. Ratios, each with its aim:
  *
+ * - what the guest of the tests gets done while rounds follow each other without a pause : what it gets done alone;
+ * - how long the guest stands still at the end of rounds : one compare of all of its memory and v86's device state;
  * - how long the guest stands still for a save : 1.5 copies of its memory and v86's own device state;
  * - a scan of all of memory that finds nothing : one compare of all of it;
  * - what the guest of the tests gets done while a save is written to a file : what it gets done alone;
@@ -24,6 +26,7 @@ import { DirtyScan, MemoryCopy, PAGE_LIMITS } from '../src/machine/v86/pages.ts'
 import type { V86Process } from '../src/machine/v86/process.ts';
 import { lookInto } from '../test/support/guest/machines.ts';
 import { bootLinux, bootWriter, restoreFrom, restoreHere, saveTo, type Codec } from './support/guests.ts';
+import { followed, type Mark } from './support/live.ts';
 import { median } from './support/measure.ts';
 
 const { values } = parseArgs({
@@ -120,17 +123,39 @@ async function pauses(machine: V86Process, floor: () => Floor): Promise<Row[]> {
   return rows;
 }
 
+/** Where the guest of the tests is. */
+async function markOf(machine: V86Process): Promise<Mark> {
+  const { rounds } = await lookInto(machine);
+  return { at: performance.now(), cpuMs: cpuMs(machine.pid), rounds };
+}
+
+/** A guest that is followed in rounds, beside one compare of all of its memory. */
+async function lives(machine: V86Process, floor: () => Floor, counts: boolean): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (let run = 0; run < runs; run++) {
+    await machine.pause();
+    const { compareMs, deviceMs } = floor();
+    await machine.resume();
+    await sleep(200);
+    const row = await followed(machine, counts ? () => markOf(machine) : null);
+    rows.push({
+      ...row,
+      compareMs,
+      emptyScanToCompare: row['emptyScanStoppedMs'] / compareMs,
+      pauseToFloor: row['pauseMs'] / (compareMs + deviceMs),
+    });
+  }
+  return rows;
+}
+
 /** The guest's rounds in a millisecond, while a save is written, and in the same time alone. */
 async function speeds(codec: Codec): Promise<Row[]> {
   const machine = await bootWriter(memoryBytes);
   await sleep(1000);
   const rows: Row[] = [];
   for (let run = 0; run < runs; run++) {
-    const marks: { at: number; cpuMs: number; rounds: number }[] = [];
-    const mark = async (): Promise<void> => {
-      const { rounds } = await lookInto(machine);
-      marks.push({ at: performance.now(), cpuMs: cpuMs(machine.pid), rounds });
-    };
+    const marks: Mark[] = [];
+    const mark = async (): Promise<void> => void marks.push(await markOf(machine));
     await saveTo(machine, files.raw, codec, mark);
     await mark();
     await sleep(Math.max(marks[1].at - marks[0].at, 500));
@@ -218,7 +243,9 @@ try {
   await sleep(1000);
   const residentMibFound = Math.round(residentMib(machine.pid));
   await saveTo(machine, files.image, 'zstd');
-  const pause = await pauses(machine, await floorOf(files.image));
+  const floor = await floorOf(files.image);
+  const pause = await pauses(machine, floor);
+  const live = await lives(machine, floor, linux === null);
   await saveTo(machine, files.image, 'zstd');
   await saveTo(machine, files.raw, 'raw');
   const { version } = machine.capabilities;
@@ -230,6 +257,14 @@ try {
   writeFileSync(files.state, sink.bytes());
   const sizes = { imageBytes: statSync(files.image).size, stateBytes: statSync(files.state).size };
   const restore = await restores(version);
+  // What a guest gets done that counts its rounds, where the one above does not.
+  let small: Row[] | null = null;
+  if (linux !== null) {
+    const writer = await bootWriter(memoryBytes);
+    await sleep(1000);
+    small = await lives(writer, floor, true);
+    await writer.close();
+  }
   const zstd = await speeds('zstd');
   const raw = await speeds('raw');
   const report = {
@@ -242,6 +277,8 @@ try {
     pauseToFloorOfLeast: Number(
       (least(pause, 'pauseMs') / (1.5 * least(pause, 'copyMs') + least(pause, 'deviceMs'))).toFixed(3),
     ),
+    live: medians(live),
+    liveOfSmall: small === null ? null : medians(small),
     restore: medians(restore),
     speedZstd: medians(zstd),
     speedRaw: medians(raw),

@@ -138,6 +138,18 @@ export const ERRORS = {
     class: 'usage',
     next: 'Make it anew with `transmigrate host describe --json`, or see spec/host-description.md.',
   },
+  // Connections.
+  CONNECT_FAILED: { class: 'transport', next: 'Check the address, and that somebody listens there.' },
+  CONNECTION_LOST: { class: 'transport', next: 'Try again when the two hosts reach each other.' },
+  LISTEN_FAILED: { class: 'transport', next: 'Name another address, or end what listens there.' },
+  PEER_UNTRUSTED: {
+    class: 'refused',
+    next: 'Give each host the certificate of the other, or of who signed it, as its authority.',
+  },
+  NOT_LOOPBACK: {
+    class: 'refused',
+    next: 'Use TLS; or, where nobody else can listen or answer, allow plain connections in words.',
+  },
   // Hosts and their guests.
   HOST_UNREACHABLE: { class: 'transport', next: 'Start one with `transmigrate host run`, or name its --socket.' },
   HOST_RUNNING: { class: 'refused', next: 'Use that host, or give this one another --socket.' },

@@ -15,3 +15,17 @@ export {
   type SavedEmulator,
   type SaveOptions,
 } from './migrate/runner/in-process.ts';
+
+export type { StateLoader, StateWriter } from './migrate/section/section.ts';
+export {
+  bytesOf,
+  singleOutput,
+  type Ledger,
+  type LiveChannel,
+  type LiveOutput,
+  type LiveState,
+  type Lost,
+  type StateLeft,
+  type StateOffer,
+} from './migrate/section/live.ts';
+export { leastSent, takeTurns, type Taker, type Waiting } from './migrate/section/turns.ts';

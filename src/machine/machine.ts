@@ -46,10 +46,12 @@ export interface PageBatch {
   readonly bytes: Uint8Array;
 }
 
-/** One step of a round over memory. */
+/** One step of a round over memory. The receiver owns all of it: it is a copy of what the guest had at one moment. */
 export interface ScanSlice {
-  /** Pages that changed since the last round looked at them; zero pages among them. */
+  /** Pages that changed since the last round looked at them, and are not zero. */
   readonly dirty: PageBatch;
+  /** Numbers, rising, of the pages that changed and are zero now: they do not cross. */
+  readonly zero: Uint32Array;
   /** Where to go on; the number of pages when the round is over. */
   readonly next: number;
   /** Milliseconds that the guest stood still for it. */
@@ -60,7 +62,7 @@ export interface ScanSlice {
 export interface ScanBudget {
   /** Pages to look at. */
   readonly pages?: number;
-  /** Pages to take. At most 4,096. */
+  /** Pages to take, zero ones too. At most 4,096. */
   readonly dirty?: number;
 }
 
@@ -113,13 +115,18 @@ export interface MachineDisk {
   readonly location: string;
 }
 
-/** A consistent copy of a machine at one moment. Its pages are read while the guest goes on. */
-export interface CaptureReport {
+/** Devices and processors of one moment. */
+export interface DeviceReport {
   readonly device: DeviceState;
   readonly vcpus: readonly VcpuState[];
-  /** Milliseconds for the copy of memory, for the devices, and since the machine was paused. */
-  readonly copyMs: number;
+  /** Milliseconds for the devices. */
   readonly deviceMs: number;
+}
+
+/** A consistent copy of a machine at one moment. Its pages are read while the guest goes on. */
+export interface CaptureReport extends DeviceReport {
+  /** Milliseconds for the copy of memory, and since the machine was paused. */
+  readonly copyMs: number;
   readonly stoppedMs: number;
 }
 
@@ -155,6 +162,25 @@ export type MachineSource = Pick<
   | 'releaseCapture'
 >;
 
+/** What is followed in rounds while it runs, and sent. */
+export type LiveSource = Pick<
+  Machine,
+  | 'capabilities'
+  | 'disks'
+  | 'status'
+  | 'pause'
+  | 'resume'
+  | 'startScan'
+  | 'scan'
+  | 'markDirty'
+  | 'endScan'
+  | 'throttle'
+  | 'captureDevices'
+>;
+
+/** The least part of its speed that a guest can be slowed down to. */
+export const LEAST_SHARE = 0.01;
+
 /** A guest, in this process or another. Methods reject with TransmigrateError. */
 export interface Machine {
   readonly capabilities: MachineCapabilities;
@@ -177,14 +203,31 @@ export interface Machine {
   /** Copies of `count` pages from `first` that are not zero. @throws MACHINE_STATE for pages that there are not. */
   readPages(first: number, count: number): Promise<PageBatch>;
 
-  /** Begins rounds against an empty memory: the first finds every page that is not zero. */
+  /**
+   * Begins rounds against an empty memory: the first finds every page that is not zero. Where written pages are found
+   * by comparing, this takes as much memory again as the guest has, until {@link endScan}.
+   */
   startScan(): Promise<void>;
-  /** One step from `first`. Between steps the guest runs. */
+  /**
+   * One step from `first`: from now on these pages count as handed over. Between steps the guest runs; when it is
+   * paused, a round from page 0 gives what is left, and only that. Nothing is taken that was not asked for, so who
+   * wants to go slower asks later.
+   * @throws MACHINE_STATE when no scan was started.
+   */
   scan(first: number, budget?: ScanBudget): Promise<ScanSlice>;
-  /** The next round takes these pages whether they changed or not: they were lost on the way (M2). */
+  /**
+   * The next round takes these pages whether they changed or not: they were lost on the way (M2).
+   * @throws MACHINE_STATE for pages that there are not, or when no scan was started.
+   */
   markDirty(pfns: Uint32Array): Promise<void>;
   /** Gives the copy back that rounds compare with. */
   endScan(): Promise<void>;
+
+  /**
+   * Lets the guest have a part of its time only, until something else is said: 1 is full speed, at once.
+   * @throws MACHINE_STATE for less than {@link LEAST_SHARE}, or more than 1.
+   */
+  throttle(share: number): Promise<void>;
 
   /** Makes room for a copy of memory, while the guest runs, so that the pause is spent on copying alone. */
   prepareCapture(): Promise<void>;
@@ -198,7 +241,8 @@ export interface Machine {
   /** Gives the copy back. */
   releaseCapture(): Promise<void>;
 
-  /** Only while paused, as everything below it. @throws MACHINE_STATE */
+  /** Only while paused, as everything below it: devices and processors in one step. @throws MACHINE_STATE */
+  captureDevices(): Promise<DeviceReport>;
   deviceState(): Promise<DeviceState>;
   vcpus(): Promise<readonly VcpuState[]>;
   /** Puts pages in place. The bytes may be used again when it resolves. */

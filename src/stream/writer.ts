@@ -74,6 +74,8 @@ export class StreamWriter {
   readonly #order: OrderRules;
   readonly #index: IndexBuilder | undefined;
   readonly #counts = control.noCounts();
+  /** Bytes of the records of each number. */
+  readonly #bytes = new Map<number, number>();
   readonly #dictionary = new Map<number, Dictionary>();
   readonly #idle: RamPacker[] = [];
   #packer: RamPacker | undefined;
@@ -126,6 +128,11 @@ export class StreamWriter {
   /** Bytes written so far, without what still waits in batches. */
   get offset(): number {
     return this.#offset;
+  }
+
+  /** Bytes of the records with these numbers so far, without what still waits in batches: who has sent how much. */
+  bytesOf(numbers: readonly number[]): number {
+    return numbers.reduce((sum, number) => sum + (this.#bytes.get(number) ?? 0), 0);
   }
 
   /** The chain as of the last seal (stream 5). */
@@ -263,9 +270,12 @@ export class StreamWriter {
     scope: tmem.ScopeName,
     handles: readonly tmem.TmemHandle[] = [],
   ): Promise<void> {
-    const type = this.#formOf(incarnation, TYPE.tmemInvalidate);
-    await this.#ordered(type, () => tmem.encodeTmemInvalidate(incarnation, scope, handles));
-    if (!isOptional(type)) this.#counts.tmemInvalidations += Math.max(handles.length, 1);
+    await this.#invalidate(incarnation, () => tmem.encodeTmemInvalidate(incarnation, scope, handles));
+  }
+
+  /** As {@link tmemInvalidate}, with a body that is made already (stream 10.4): it is checked like any other. */
+  async tmemInvalidation(incarnation: bigint, body: Uint8Array): Promise<void> {
+    await this.#invalidate(incarnation, () => body);
   }
 
   /** Framing of a foreign image (stream 11), split into parts. */
@@ -426,6 +436,17 @@ export class StreamWriter {
     return this.#order.pools.get(incarnation)?.ephemeral === true ? type + OPTIONAL : type;
   }
 
+  async #invalidate(incarnation: bigint, body: () => Uint8Array): Promise<void> {
+    const type = this.#formOf(incarnation, TYPE.tmemInvalidate);
+    await this.#guard(async () => {
+      await this.#drain();
+      const record = await this.#record(type, body());
+      if (record.kind === 'TMEM_INVALIDATE' && !isOptional(type)) {
+        this.#counts.tmemInvalidations += Math.max(record.count, 1);
+      }
+    });
+  }
+
   async #flushTmem(): Promise<void> {
     const packer = this.#tmem;
     if (packer === undefined || packer.empty) return;
@@ -533,6 +554,8 @@ export class StreamWriter {
     this.#chain.add(record.subarray(0, HEADER_BYTES));
     this.#sequence++;
     this.#offset += record.byteLength;
+    const number = numberOf(type);
+    this.#bytes.set(number, (this.#bytes.get(number) ?? 0) + record.byteLength);
     return header;
   }
 

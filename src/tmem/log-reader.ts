@@ -60,8 +60,10 @@ export interface LogBatch<K> {
 interface Meeting {
   readonly kind: 'open' | 'close';
   readonly pool: PoolImage;
-  /** The step it was sent in; 0 for not yet. */
+  /** The step it was sent in; 0 for not yet, or not since the cut. */
   step: number;
+  /** Whether it was ever sent: then the destination may know of it. */
+  heard: boolean;
 }
 
 const LAST_STEP = 2 ** 32 - 1;
@@ -109,7 +111,8 @@ export class TmemLog implements Watcher {
     this.#acknowledged = Array.from({ length: channels }, () => 0);
     this.#cursors = Array.from({ length: channels }, () => 0);
     this.#batch = new PageBatch(options.codecs);
-    for (const [slot, pool] of pools) {
+    // Incarnations ascend in a stream (stream 4), while pools are listed by slot.
+    for (const [slot, pool] of pools.toSorted(([, one], [, other]) => one.incarnation - other.incarnation)) {
       this.opened(pool, slot);
       if (this.#travels(pool)) engine.holdings.eachPage(pool, (page) => this.#mark(page));
     }
@@ -118,6 +121,11 @@ export class TmemLog implements Watcher {
 
   get client(): ClientImage {
     return imageOfClient(this.#client);
+  }
+
+  /** Pools that travel and are there now: the destination is told of each, some in steps that come yet. */
+  get pools(): readonly PoolImage[] {
+    return [...this.#open.values()];
   }
 
   /** What is still to be sent. */
@@ -227,7 +235,7 @@ export class TmemLog implements Watcher {
   opened(pool: Pool, slot: number): void {
     if (!pool.persistent && !this.#ephemeral) return;
     const image = imageOfPool(pool, slot);
-    this.#meetings.push({ kind: 'open', pool: image, step: 0 });
+    this.#meetings.push({ kind: 'open', pool: image, step: 0, heard: false });
     this.#open.set(pool.incarnation, image);
     // Pages of a shared ephemeral pool belong to all who share it, and do not travel (T7).
     if (pool.persistent || !pool.shared) this.#pages[pool.number] = pool.incarnation;
@@ -249,8 +257,8 @@ export class TmemLog implements Watcher {
     this.#open.delete(pool.incarnation);
     const last = this.#meetings.at(-1);
     // Nobody has heard of it.
-    if (last?.kind === 'open' && last.step === 0 && last.pool === image) this.#meetings.pop();
-    else this.#meetings.push({ kind: 'close', pool: image, step: 0 });
+    if (last?.kind === 'open' && !last.heard && last.pool === image) this.#meetings.pop();
+    else this.#meetings.push({ kind: 'close', pool: image, step: 0, heard: false });
   }
 
   /** @internal */
@@ -283,6 +291,7 @@ export class TmemLog implements Watcher {
     const meeting = this.#meetings.find(({ step }) => step === 0);
     if (meeting === undefined) return undefined;
     meeting.step = ++this.#step;
+    meeting.heard = true;
     const { step, pool } = meeting;
     if (meeting.kind === 'open') return { kind: 'open', step, pool };
     const body = new Uint8Array(BATCH_HEAD_BYTES);

@@ -1,18 +1,20 @@
 /** A v86 machine in this thread: what a guest's own process has, and what a program makes of an emulator it holds. */
 import { TransmigrateError } from '../../errors.ts';
 import { SERIAL_INPUT_MOST } from '../../foreign/v86/extension.ts';
-import type {
-  CaptureReport,
-  DeviceState,
-  Machine,
-  MachineCapabilities,
-  MachineDisk,
-  MachineEvents,
-  MachineStatus,
-  PageBatch,
-  ScanBudget,
-  ScanSlice,
-  VcpuState,
+import {
+  LEAST_SHARE,
+  type CaptureReport,
+  type DeviceReport,
+  type DeviceState,
+  type Machine,
+  type MachineCapabilities,
+  type MachineDisk,
+  type MachineEvents,
+  type MachineStatus,
+  type PageBatch,
+  type ScanBudget,
+  type ScanSlice,
+  type VcpuState,
 } from '../machine.ts';
 import { ConsoleBuffer } from './console-buffer.ts';
 import { createEmulator, type CreateOptions } from './create.ts';
@@ -21,6 +23,7 @@ import { EmulatorMachine } from './emulator-machine.ts';
 import type { V86Emulator } from './emulator.ts';
 import { serialPorts } from './mends/serial-input.ts';
 import { copyPages, DirtyScan, MemoryCopy, PAGE_BYTES, PAGE_LIMITS } from './pages.ts';
+import { Throttle } from './throttle.ts';
 
 /** Whether the machine made its emulator, and where a crash of the guest goes. */
 interface Ownership {
@@ -35,6 +38,7 @@ export class LocalMachine implements Machine {
   readonly #machine: EmulatorMachine;
   readonly #opened: readonly Disk[];
   readonly #tick: () => void;
+  readonly #throttle: Throttle;
   readonly #listeners: { [E in keyof MachineEvents]: MachineEvents[E][] } = {
     console: [],
     crashed: [],
@@ -65,6 +69,7 @@ export class LocalMachine implements Machine {
     const { v86 } = machine.emulator;
     this.#status = v86.running ? 'running' : 'paused';
     this.#tick = v86.do_tick.bind(v86);
+    this.#throttle = new Throttle(v86, this.#tick);
     this.#watch(machine.emulator);
   }
 
@@ -156,18 +161,25 @@ export class LocalMachine implements Machine {
     if (!isSound || dirty > PAGE_LIMITS.batch)
       throw wrongState(`A step of a scan from ${first} over ${pages} pages, to take ${dirty}`);
     const start = performance.now();
-    const { dirty: batch, next } = this.#scan.step(this.#present().memory(), first, pages, dirty);
-    return { dirty: batch, next, stoppedMs: performance.now() - start };
+    const slice = this.#scan.step(this.#present().memory(), first, pages, dirty);
+    return { ...slice, stoppedMs: performance.now() - start };
   }
 
   async markDirty(pfns: Uint32Array): Promise<void> {
     const { pages } = this.capabilities;
+    if (this.#scan === null) throw wrongState('No scan was started');
     if (pfns.some((pfn) => pfn >= pages)) throw wrongState(`A page to be taken again is beyond the ${pages} there are`);
-    this.#scan?.force(pfns);
+    this.#scan.force(pfns);
   }
 
   async endScan(): Promise<void> {
     this.#scan = null;
+  }
+
+  async throttle(share: number): Promise<void> {
+    if (!(share >= LEAST_SHARE && share <= 1)) throw wrongState(`A guest can't have ${share} of its time`);
+    this.#present();
+    this.#throttle.set(share);
   }
 
   async prepareCapture(): Promise<void> {
@@ -189,6 +201,13 @@ export class LocalMachine implements Machine {
     // What the guest need not wait for.
     const device = machine.deviceState(saved);
     return { device, vcpus: machine.vcpus(saved), copyMs: copied - start, deviceMs, stoppedMs };
+  }
+
+  async captureDevices(): Promise<DeviceReport> {
+    const machine = this.#still();
+    const start = performance.now();
+    const saved = machine.saveDevices();
+    return { device: machine.deviceState(saved), vcpus: machine.vcpus(saved), deviceMs: performance.now() - start };
   }
 
   async readCapture(first: number, count: number): Promise<PageBatch> {
@@ -251,7 +270,10 @@ export class LocalMachine implements Machine {
     this.#console.flush();
     this.#status = 'closed';
     this.#copy = null;
+    this.#scan = null;
     const { emulator } = this.#machine;
+    // A slice that was put off is put off no more.
+    this.#throttle.set(1);
     emulator.v86.do_tick = this.#tick;
     for (const [event, listener] of this.#onBus) emulator.remove_listener(event, listener);
     for (const disk of this.#opened) disk.close();
@@ -315,7 +337,7 @@ export class LocalMachine implements Machine {
     const { v86 } = emulator;
     v86.do_tick = () => {
       try {
-        this.#tick();
+        this.#throttle.tick();
       } catch (error) {
         this.crashed(error);
         if (this.#throwsCrash) throw error;

@@ -1,8 +1,8 @@
 /** Copies of guest memory: nothing that leaves the guest's thread is a view of it (M2). */
-import type { PageBatch } from '../machine.ts';
+import type { PageBatch, ScanSlice } from '../machine.ts';
 
 export const PAGE_BYTES = 4096;
-/** Pages that are compared as one before they are looked at one by one. */
+/** Pages that are compared as one before they are looked at one by one: two bytes of bits. */
 const BLOCK_PAGES = 16;
 const ZERO = Buffer.alloc(PAGE_BYTES * BLOCK_PAGES);
 
@@ -15,32 +15,20 @@ export const PAGE_LIMITS = {
   dirty: 256,
 } as const;
 
-/** Calls back for each page of a range that differs between two memories of one layout. Stops when it returns false. */
-function visitDifferent(
-  left: Buffer,
-  right: Buffer,
-  rightRepeats: boolean,
-  first: number,
-  end: number,
-  visit: (pfn: number) => boolean,
-): number {
-  let pfn = first;
-  while (pfn < end) {
+/** Calls back for each page of a range that is not zero. */
+function visitData(memory: Buffer, first: number, end: number, visit: (pfn: number) => void): void {
+  for (let pfn = first; pfn < end;) {
     const stop = Math.min(end, pfn + BLOCK_PAGES);
     const from = pfn * PAGE_BYTES;
     const to = stop * PAGE_BYTES;
-    const base = rightRepeats ? from : 0;
-    if (left.compare(right, from - base, to - base, from, to) === 0) {
-      pfn = stop;
-      continue;
-    }
-    for (; pfn < stop; pfn++) {
-      const at = pfn * PAGE_BYTES;
-      const differs = left.compare(right, at - base, at - base + PAGE_BYTES, at, at + PAGE_BYTES) !== 0;
-      if (differs && !visit(pfn)) return pfn + 1;
-    }
+    if (memory.compare(ZERO, 0, to - from, from, to) === 0) pfn = stop;
+    for (; pfn < stop; pfn++) if (!isZero(memory, pfn)) visit(pfn);
   }
-  return end;
+}
+
+function isZero(memory: Buffer, pfn: number): boolean {
+  const at = pfn * PAGE_BYTES;
+  return memory.compare(ZERO, 0, PAGE_BYTES, at, at + PAGE_BYTES) === 0;
 }
 
 /** Copies of the pages of a range that are not zero. */
@@ -52,9 +40,8 @@ export function copyPages(memory: Buffer, first: number, count: number): PageBat
 export function findPages(memory: Buffer, first: number, count: number): Uint32Array {
   const found = new Uint32Array(count);
   let used = 0;
-  visitDifferent(memory, ZERO, true, first, first + count, (pfn) => {
+  visitData(memory, first, first + count, (pfn) => {
     found[used++] = pfn;
-    return true;
   });
   return found.slice(0, used);
 }
@@ -73,7 +60,8 @@ export function runsOf(memory: Buffer, pfns: Uint32Array): Uint8Array[] {
 
 /** The pages with these numbers. `pfns` goes into the batch. */
 export function gather(memory: Buffer, pfns: Uint32Array): PageBatch {
-  const bytes = new Uint8Array(pfns.length * PAGE_BYTES);
+  // All of it is written below, so it need not be zero before.
+  const bytes = new Uint8Array(Buffer.allocUnsafeSlow(pfns.length * PAGE_BYTES).buffer);
   for (let i = 0; i < pfns.length;) {
     let end = i + 1;
     while (end < pfns.length && pfns[end] === pfns[end - 1] + 1) end++;
@@ -104,14 +92,18 @@ export class DirtyScan {
   /** A bit for each page that is to be taken though it may not have changed. */
   readonly #forced: Uint8Array;
   #forcedCount = 0;
+  /** Room for the numbers of one step: pages with content, and zero ones. */
   #found = new Uint32Array(0);
+  #zeros = new Uint32Array(0);
+  #foundCount = 0;
+  #zeroCount = 0;
 
   /** Begins with a receiver whose memory is zero. */
   constructor(pages: number) {
     this.#pages = pages;
     // Untouched, this takes no memory yet: pages that stay zero are compared with the system's one page of zeros.
     this.#shadow = Buffer.alloc(pages * PAGE_BYTES);
-    this.#forced = new Uint8Array(Math.ceil(pages / 8));
+    this.#forced = new Uint8Array(2 * Math.ceil(pages / BLOCK_PAGES));
   }
 
   /** The next round takes these pages. */
@@ -125,39 +117,58 @@ export class DirtyScan {
   }
 
   /** Looks at up to `pages` pages from `first` and takes up to `dirty` of them. */
-  step(memory: Buffer, first: number, pages: number, dirty: number): { dirty: PageBatch; next: number } {
+  step(memory: Buffer, first: number, pages: number, dirty: number): Omit<ScanSlice, 'stoppedMs'> {
     const end = Math.min(this.#pages, first + pages);
-    if (this.#found.length < dirty) this.#found = new Uint32Array(dirty);
-    const found = this.#found;
-    let used = 0;
-    const take = (pfn: number): boolean => {
-      const at = pfn * PAGE_BYTES;
-      memory.copy(this.#shadow, at, at, at + PAGE_BYTES);
-      this.#unforce(pfn);
-      found[used++] = pfn;
-      return used < dirty;
+    if (this.#found.length < dirty) {
+      this.#found = new Uint32Array(dirty);
+      this.#zeros = new Uint32Array(dirty);
+    }
+    this.#foundCount = 0;
+    this.#zeroCount = 0;
+    const next = this.#look(memory, first, end, dirty);
+    return {
+      dirty: gather(this.#shadow, this.#found.slice(0, this.#foundCount)),
+      zero: this.#zeros.slice(0, this.#zeroCount),
+      next,
     };
-    const next =
-      this.#forcedCount === 0
-        ? visitDifferent(memory, this.#shadow, false, first, end, take)
-        : this.#visitWithForced(memory, first, end, take);
-    return { dirty: gather(this.#shadow, found.slice(0, used)), next };
   }
 
-  #visitWithForced(memory: Buffer, first: number, end: number, take: (pfn: number) => boolean): number {
-    for (let pfn = first; pfn < end; pfn++) {
-      const at = pfn * PAGE_BYTES;
-      const forced = (this.#forced[pfn >> 3] & (1 << (pfn & 7))) !== 0;
-      if (!forced && memory.compare(this.#shadow, at, at + PAGE_BYTES, at, at + PAGE_BYTES) === 0) continue;
-      if (!take(pfn)) return pfn + 1;
+  /** @returns where to go on */
+  #look(memory: Buffer, first: number, end: number, most: number): number {
+    const shadow = this.#shadow;
+    for (let pfn = first; pfn < end;) {
+      // Blocks are aligned, so that the bits of one are whole bytes.
+      const stop = Math.min(end, (pfn & -BLOCK_PAGES) + BLOCK_PAGES);
+      const from = pfn * PAGE_BYTES;
+      const to = stop * PAGE_BYTES;
+      if (!this.#anyForced(pfn) && memory.compare(shadow, from, to, from, to) === 0) {
+        pfn = stop;
+        continue;
+      }
+      for (; pfn < stop; pfn++) {
+        const at = pfn * PAGE_BYTES;
+        const forced = (this.#forced[pfn >> 3] & (1 << (pfn & 7))) !== 0;
+        if (!forced && memory.compare(shadow, at, at + PAGE_BYTES, at, at + PAGE_BYTES) === 0) continue;
+        memory.copy(shadow, at, at, at + PAGE_BYTES);
+        if (forced) this.#unforce(pfn);
+        // The copy is asked, not the guest's memory: what is told of it must be what is compared with.
+        if (isZero(shadow, pfn)) this.#zeros[this.#zeroCount++] = pfn;
+        else this.#found[this.#foundCount++] = pfn;
+        if (this.#foundCount + this.#zeroCount === most) return pfn + 1;
+      }
     }
     return end;
   }
 
+  /** Whether a page of the block with this one is forced. */
+  #anyForced(pfn: number): boolean {
+    if (this.#forcedCount === 0) return false;
+    const byte = (pfn & -BLOCK_PAGES) >> 3;
+    return this.#forced[byte] !== 0 || this.#forced[byte + 1] !== 0;
+  }
+
   #unforce(pfn: number): void {
-    const bit = 1 << (pfn & 7);
-    if (this.#forcedCount === 0 || (this.#forced[pfn >> 3] & bit) === 0) return;
-    this.#forced[pfn >> 3] &= ~bit;
+    this.#forced[pfn >> 3] &= ~(1 << (pfn & 7));
     this.#forcedCount--;
   }
 }

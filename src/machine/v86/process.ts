@@ -6,6 +6,7 @@ import { fromHex, toHex } from '../../bytes/hex.ts';
 import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
 import type {
   CaptureReport,
+  DeviceReport,
   DeviceState,
   Machine,
   MachineCapabilities,
@@ -195,10 +196,15 @@ export class V86Process implements Machine {
   async scan(first: number, budget: ScanBudget = {}): Promise<ScanSlice> {
     const { pages = PAGE_LIMITS.scan, dirty = PAGE_LIMITS.dirty } = budget;
     const answer = await this.#ask('scan', { first, pages, dirty });
+    const { json } = answer;
+    // Behind the pages, so that these stand at a multiple of four.
+    const zeros = 4 * Number(json['zeros']);
+    const end = answer.bytes.byteLength - zeros;
     return {
-      dirty: batchOf(answer),
-      next: Number(answer.json['next']),
-      stoppedMs: Number(answer.json['stoppedMs']),
+      dirty: decodeBatch(json, answer.bytes.subarray(0, end)),
+      zero: new Uint32Array(answer.bytes.buffer, answer.bytes.byteOffset + end, zeros / 4),
+      next: Number(json['next']),
+      stoppedMs: Number(json['stoppedMs']),
     };
   }
 
@@ -208,6 +214,10 @@ export class V86Process implements Machine {
 
   async endScan(): Promise<void> {
     await this.#ask('endScan');
+  }
+
+  async throttle(share: number): Promise<void> {
+    await this.#ask('throttle', { share });
   }
 
   async prepareCapture(): Promise<void> {
@@ -231,6 +241,15 @@ export class V86Process implements Machine {
 
   async releaseCapture(): Promise<void> {
     await this.#ask('releaseCapture');
+  }
+
+  async captureDevices(): Promise<DeviceReport> {
+    const { json, bytes } = await this.#ask('captureDevices');
+    return {
+      device: this.#deviceState(bytes),
+      vcpus: decodeVcpus(json['vcpus']),
+      deviceMs: Number(json['deviceMs']),
+    };
   }
 
   async deviceState(): Promise<DeviceState> {

@@ -8,6 +8,7 @@ import { StreamWriter } from '../../stream/writer.ts';
 import { DevicesWriter } from '../section/devices.ts';
 import { MemoryWriter } from '../section/memory.ts';
 import type { StateWriter } from '../section/section.ts';
+import { takeTurns } from '../section/turns.ts';
 
 /** ELF e_machine of a 32-bit x86 guest (stream 2). */
 const EM_386 = 3;
@@ -136,7 +137,11 @@ async function write(
   if (pin !== null) sections.push(pin.section);
   const total = sections.reduce((sum, section) => sum + section.bytes, 0);
   let done = 0;
-  for await (const bytes of inTurns(sections, writer)) {
+  const takers = sections.map((section) => {
+    const { name, records } = section;
+    return { name, steps: section.write(writer), sent: records && (() => writer.bytesOf(records)) };
+  });
+  for await (const bytes of takeTurns(takers)) {
     checkSignal(signal);
     done += bytes;
     onProgress?.(done, total);
@@ -144,27 +149,6 @@ async function write(
   await writer.checkpoint(guestTimeNs);
   await writer.end();
   return { bytes: writer.offset, pages };
-}
-
-/** One step of each section in turn, until all are done: tmem is not postponed until memory is written (L1). */
-async function* inTurns(sections: readonly StateWriter[], writer: StreamWriter): AsyncGenerator<number> {
-  const all = sections.map((section) => section.write(writer));
-  try {
-    let left = all;
-    while (left.length > 0) {
-      const going: typeof left = [];
-      for (const steps of left) {
-        const step = await steps.next();
-        if (step.done === true) continue;
-        yield step.value;
-        going.push(steps);
-      }
-      left = going;
-    }
-  } finally {
-    // Sections that were not asked to their end let go of what they hold.
-    for (const steps of all) await steps.return();
-  }
 }
 
 function checkSignal(signal: AbortSignal | undefined): void {

@@ -2,12 +2,13 @@ import { allZero, equalBytes, toHex } from '../../bytes/hex.ts';
 import { TransmigrateError } from '../../errors.ts';
 import {
   DISK_POLICY,
-  type CaptureReport,
+  type DeviceReport,
   type DeviceState,
-  type MachineSource,
+  type Machine,
   type MachineTarget,
 } from '../../machine/machine.ts';
 import type { DecodedRecord } from '../../stream/decoder.ts';
+import { TYPE } from '../../stream/record-types.ts';
 import type { Device, DeviceData, Disk, DiskPolicy } from '../../stream/records/device.ts';
 import { contentOf } from '../../stream/records/stored.ts';
 import type { StreamWriter } from '../../stream/writer.ts';
@@ -18,6 +19,15 @@ const FXSAVE = 1;
 
 /** The one blob of a machine is its device 0. */
 const MACHINE = 0;
+
+/** What processors, devices and disks are written as. */
+export const DEVICE_RECORDS: readonly number[] = [
+  TYPE.vcpuX86,
+  TYPE.vcpuState,
+  TYPE.device,
+  TYPE.deviceData,
+  TYPE.disk,
+];
 
 /** Names of disk policies in records, by the machine's numbers (stream 9.3). */
 const POLICIES: Readonly<Record<number, DiskPolicy>> = {
@@ -30,11 +40,12 @@ const POLICIES: Readonly<Record<number, DiskPolicy>> = {
 /** Writes processors, the device blob and disks, as they were when the machine was captured. */
 export class DevicesWriter implements StateWriter {
   readonly name = 'devices';
+  readonly records = DEVICE_RECORDS;
   readonly bytes: number;
-  readonly #machine: MachineSource;
-  readonly #captured: CaptureReport;
+  readonly #machine: Pick<Machine, 'disks'>;
+  readonly #captured: DeviceReport;
 
-  constructor(machine: MachineSource, captured: CaptureReport) {
+  constructor(machine: Pick<Machine, 'disks'>, captured: DeviceReport) {
     this.#machine = machine;
     this.#captured = captured;
     this.bytes = captured.device.bytes.byteLength;

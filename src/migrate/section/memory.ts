@@ -2,8 +2,10 @@ import { TransmigrateError } from '../../errors.ts';
 import type { MachineSource, MachineTarget, PageBatch } from '../../machine/machine.ts';
 import type { DecodedRecord } from '../../stream/decoder.ts';
 import { LIMITS } from '../../stream/limits.ts';
-import type { PageRuns } from '../../stream/records/ram.ts';
+import type { PageRuns, RamBatch } from '../../stream/records/ram.ts';
 import type { StreamWriter } from '../../stream/writer.ts';
+import { TYPE } from '../../stream/record-types.ts';
+import { writeRange } from './memory-pages.ts';
 import type { StateLoader, StateWriter } from './section.ts';
 
 /** Pages of one step. */
@@ -12,6 +14,7 @@ const STEP_PAGES = 256;
 /** Writes the memory that {@link Machine.capture} copied. */
 export class MemoryWriter implements StateWriter {
   readonly name = 'memory';
+  readonly records = [TYPE.ram];
   readonly bytes: number;
   readonly #machine: MachineSource;
 
@@ -34,17 +37,7 @@ export class MemoryWriter implements StateWriter {
       // The next pages are on their way while these are written.
       if (first + STEP_PAGES < pages) next = read(first + STEP_PAGES);
       const end = Math.min(first + STEP_PAGES, pages);
-      let at = first;
-      for (let i = 0; i < batch.pfns.length;) {
-        const from = batch.pfns[i];
-        let length = 1;
-        while (i + length < batch.pfns.length && batch.pfns[i + length] === from + length) length++;
-        if (from > at) await writer.zero(at, from - at);
-        await writer.ram(from, length, batch.bytes, i * pageBytes);
-        at = from + length;
-        i += length;
-      }
-      if (at < end) await writer.zero(at, end - at);
+      await writeRange(writer, batch, first, end);
       yield (end - first) * pageBytes;
     }
   }
@@ -63,6 +56,8 @@ export class MemoryLoader implements StateLoader {
   #spare: Collector;
   /** The batch that the machine is taking. */
   #underWay: Promise<void> = Promise.resolve();
+  /** Records of several channels may come at the same time: they are taken one after the other. */
+  #turn: Promise<void> = Promise.resolve();
   /** Present pages, counted once. */
   pages = 0;
 
@@ -75,11 +70,17 @@ export class MemoryLoader implements StateLoader {
     this.#spare = new Collector(pageBytes);
   }
 
-  async load({ header, record }: DecodedRecord): Promise<void> {
-    if (record.kind !== 'RAM') return;
+  load({ header, record }: DecodedRecord): Promise<void> {
+    if (record.kind !== 'RAM') return Promise.resolve();
+    const taken = this.#turn.then(() => this.#take(record, header.offset));
+    this.#turn = taken.catch(() => undefined);
+    return taken;
+  }
+
+  async #take(record: RamBatch, offset: number): Promise<void> {
     const last = record.extents - 1;
     const end = record.extentFirst(last) + record.extentPages(last);
-    if (end > this.#machine.capabilities.pages) throw this.#tooLarge(end, header.offset);
+    if (end > this.#machine.capabilities.pages) throw this.#tooLarge(end, offset);
     this.#collected.begin(record.dataPages - record.zeroPages, record.pages);
     record.visit(this.#runs, this.#scratch);
     // Batches are taken in order, and one at a time.

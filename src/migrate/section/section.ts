@@ -8,11 +8,13 @@ import type { StreamWriter } from '../../stream/writer.ts';
 export interface StateWriter {
   /** For messages and progress, e.g. `memory`. */
   readonly name: string;
+  /** Numbers of the records that it writes (stream 3.5): by them its bytes are counted. Absent: by what it says. */
+  readonly records?: readonly number[];
   /** How many bytes of guest state it has to write, about: for progress. */
   readonly bytes: number;
   /**
    * Writes everything, a piece at a time: each step writes about a megabyte at most, and says how many bytes of guest
-   * state it did. Sections take turns, so that none waits until the others are done (L1).
+   * state it did. Sections take turns (turns.ts), so that none waits until the others are done (L1).
    */
   write(writer: StreamWriter): AsyncGenerator<number, void>;
 }
@@ -20,6 +22,8 @@ export interface StateWriter {
 /** Takes one kind of state from a stream. */
 export interface StateLoader {
   readonly name: string;
+  /** Names of the records of one's own that it takes (stream 12): what the decoder is told to know. */
+  readonly knows?: readonly string[];
   /** Takes a record when it is of this kind of state. Its bytes are valid until the promise resolves. */
   load(decoded: DecodedRecord): Promise<void>;
   /**

@@ -3,7 +3,9 @@ import { createHash } from 'node:crypto';
 import { TransmigrateError } from '../../../src/errors.ts';
 import {
   DOMAIN_TYPE,
+  LEAST_SHARE,
   type CaptureReport,
+  type DeviceReport,
   type DeviceState,
   type Machine,
   type MachineCapabilities,
@@ -11,6 +13,7 @@ import {
   type MachineEvents,
   type MachineStatus,
   type PageBatch,
+  type ScanBudget,
   type ScanSlice,
   type TmemService,
   type VcpuState,
@@ -48,6 +51,11 @@ export class FakeMachine implements Machine {
   /** Called before an operation is done; what it throws, the operation throws. */
   before: (operation: Operation, machine: FakeMachine) => Promise<void> | void = () => undefined;
   typed = '';
+  /** The part of its time that the guest gets. */
+  share = 1;
+  /** What the receiver of rounds has, while there are rounds, and pages that it is to get again. */
+  #shadow: Uint8Array | null = null;
+  readonly #again = new Set<number>();
   #copy: Uint8Array | null = null;
   readonly #listeners: { [E in keyof MachineEvents]: MachineEvents[E][] } = {
     console: [],
@@ -142,20 +150,58 @@ export class FakeMachine implements Machine {
     return this.#do('readPages', () => batch(this.memory, first, count));
   }
 
+  /** Whether rounds are under way. */
+  get scanned(): boolean {
+    return this.#shadow !== null;
+  }
+
   startScan(): Promise<void> {
-    return this.#do('startScan', () => undefined);
+    return this.#do('startScan', () => {
+      this.#shadow = new Uint8Array(this.memory.byteLength);
+      this.#again.clear();
+    });
   }
 
-  scan(): Promise<ScanSlice> {
-    return Promise.reject(new Error('no test scans'));
+  /** However much it may do, a step is small: there are few pages, and rounds are to have many steps. */
+  scan(first: number, budget: ScanBudget = {}): Promise<ScanSlice> {
+    const pages = Math.min(budget.pages ?? 64, 64);
+    const dirty = Math.min(budget.dirty ?? 16, 16);
+    return this.#do('scan', () => {
+      const shadow = this.#shadow;
+      if (shadow === null) throw new TransmigrateError('MACHINE_STATE', 'No scan was started');
+      const taken: number[] = [];
+      const zero: number[] = [];
+      const end = Math.min(first + pages, this.capabilities.pages);
+      let pfn = first;
+      for (; pfn < end && taken.length + zero.length < dirty; pfn++) {
+        const now = page(this.memory, pfn);
+        if (!this.#again.delete(pfn) && Buffer.compare(now, page(shadow, pfn)) === 0) continue;
+        page(shadow, pfn).set(now);
+        (now.every((byte) => byte === 0) ? zero : taken).push(pfn);
+      }
+      const bytes = new Uint8Array(taken.length * FAKE_PAGE);
+      taken.forEach((each, i) => bytes.set(page(shadow, each), i * FAKE_PAGE));
+      return { dirty: { pfns: Uint32Array.from(taken), bytes }, zero: Uint32Array.from(zero), next: pfn, stoppedMs: 0 };
+    });
   }
 
-  markDirty(): Promise<void> {
-    return this.#do('markDirty', () => undefined);
+  markDirty(pfns: Uint32Array): Promise<void> {
+    return this.#do('markDirty', () => {
+      if (this.#shadow === null) throw new TransmigrateError('MACHINE_STATE', 'No scan was started');
+      if (pfns.some((pfn) => pfn >= this.capabilities.pages)) throw new TransmigrateError('MACHINE_STATE', 'No page');
+      for (const pfn of pfns) this.#again.add(pfn);
+    });
   }
 
   endScan(): Promise<void> {
-    return this.#do('endScan', () => undefined);
+    return this.#do('endScan', () => void (this.#shadow = null));
+  }
+
+  throttle(share: number): Promise<void> {
+    return this.#do('throttle', () => {
+      if (!(share >= LEAST_SHARE && share <= 1)) throw new TransmigrateError('MACHINE_STATE', `Share ${share}`);
+      this.share = share;
+    });
   }
 
   prepareCapture(): Promise<void> {
@@ -180,6 +226,13 @@ export class FakeMachine implements Machine {
 
   releaseCapture(): Promise<void> {
     return this.#do('releaseCapture', () => void (this.#copy = null));
+  }
+
+  captureDevices(): Promise<DeviceReport> {
+    return this.#do('captureDevices', () => {
+      if (this.status === 'running') throw new TransmigrateError('MACHINE_STATE', 'The machine is running');
+      return { device: this.#deviceState(), vcpus: [], deviceMs: 1 };
+    });
   }
 
   deviceState(): Promise<DeviceState> {
@@ -226,6 +279,11 @@ export class FakeMachine implements Machine {
     const { version, fingerprint } = this.capabilities;
     return { format: 'fake-state', version, fingerprint, bytes: this.device.slice() };
   }
+}
+
+/** A view. */
+function page(memory: Uint8Array, pfn: number): Uint8Array {
+  return memory.subarray(pfn * FAKE_PAGE, (pfn + 1) * FAKE_PAGE);
 }
 
 function batch(memory: Uint8Array, first: number, count: number): PageBatch {

@@ -12,6 +12,16 @@ function withSeed(action: (source: ReturnType<typeof random>, seed: string) => v
   };
 }
 
+/** What a receiver does with a step: pages come with content, or are known to be zero. */
+function take(copy: Buffer, { dirty, zero }: ReturnType<DirtyScan['step']>): void {
+  for (let i = 0; i < dirty.pfns.length; i++) {
+    const bytes = dirty.bytes.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES);
+    assert.ok(bytes.some((byte) => byte !== 0));
+  }
+  scatter(copy, dirty);
+  for (const pfn of zero) copy.fill(0, pfn * PAGE_BYTES, (pfn + 1) * PAGE_BYTES);
+}
+
 describe('rounds over memory (M2)', () => {
   it(
     'bring a copy to what memory is, whatever is written between the steps',
@@ -37,18 +47,20 @@ describe('rounds over memory (M2)', () => {
             // What was handed over stays as it was.
             const held = Buffer.from(step.dirty.bytes);
             write();
+            if (source.below(8) === 0) scan.force(Uint32Array.of(source.below(PAGES), source.below(PAGES)));
             assert.ok(held.equals(step.dirty.bytes), replay);
-            scatter(copy, step.dirty);
+            take(copy, step);
             at = step.next;
           }
         }
         for (let at = 0; at < PAGES;) {
           const step = scan.step(memory, at, PAGES, PAGES);
-          scatter(copy, step.dirty);
+          take(copy, step);
           at = step.next;
         }
         assert.ok(copy.equals(memory), replay);
-        assert.equal(scan.step(memory, 0, PAGES, PAGES).dirty.pfns.length, 0, replay);
+        const last = scan.step(memory, 0, PAGES, PAGES);
+        assert.equal(last.dirty.pfns.length + last.zero.length, 0, replay);
       }
     }),
   );
@@ -61,6 +73,24 @@ describe('rounds over memory (M2)', () => {
     assert.deepEqual([...scan.step(memory, 0, 100, 1).dirty.pfns], [3]);
     assert.deepEqual([...scan.step(memory, 4, PAGES, PAGES).dirty.pfns], [17, 299]);
     assert.equal(scan.step(memory, 0, PAGES, PAGES).dirty.pfns.length, 0);
+  });
+
+  it('do not carry the content of pages that became zero, and count them as taken', () => {
+    const memory = Buffer.alloc(PAGES * PAGE_BYTES, 1);
+    const scan = new DirtyScan(PAGES);
+    scan.step(memory, 0, PAGES, PAGES);
+    memory.fill(0, 20 * PAGE_BYTES, 40 * PAGE_BYTES);
+    memory[30 * PAGE_BYTES + 5] = 7;
+    const some = scan.step(memory, 0, PAGES, 5);
+    assert.deepEqual([...some.zero], [20, 21, 22, 23, 24]);
+    assert.equal(some.dirty.bytes.byteLength, 0);
+    assert.equal(some.next, 25);
+    const rest = scan.step(memory, 25, PAGES, PAGES);
+    assert.deepEqual([...rest.dirty.pfns], [30]);
+    assert.equal(rest.zero.length, 14);
+    // A page that was lost and is zero is told again.
+    scan.force(Uint32Array.of(21));
+    assert.deepEqual([...scan.step(memory, 0, PAGES, PAGES).zero], [21]);
   });
 });
 

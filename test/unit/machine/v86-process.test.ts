@@ -173,9 +173,10 @@ describe('a guest in its own process', () => {
     const round = async (): Promise<number> => {
       let count = 0;
       for (let at = 0; at < machine.capabilities.pages;) {
-        const { dirty, next } = await machine.scan(at, { pages: 300, dirty: 50 });
+        const { dirty, zero, next } = await machine.scan(at, { pages: 300, dirty: 50 });
         place(copy, dirty);
-        count += dirty.pfns.length;
+        for (const pfn of zero) copy.fill(0, pfn * PAGE_BYTES, (pfn + 1) * PAGE_BYTES);
+        count += dirty.pfns.length + zero.length;
         at = next;
       }
       return count;
@@ -191,8 +192,48 @@ describe('a guest in its own process', () => {
     await machine.markDirty(Uint32Array.of(1, 700));
     assert.equal(await round(), 2);
     await assert.rejects(machine.markDirty(Uint32Array.of(1024)), refused('MACHINE_STATE'));
+    // A page that the guest cleared does not cross.
+    await machine.loadPages({ pfns: Uint32Array.of(700), bytes: new Uint8Array(PAGE_BYTES).fill(1) });
+    assert.equal(await round(), 1);
+    await machine.loadPages({ pfns: Uint32Array.of(700), bytes: new Uint8Array(PAGE_BYTES) });
+    const { dirty, zero } = await machine.scan(600, { pages: 200 });
+    assert.deepEqual([...dirty.pfns], []);
+    assert.deepEqual([...zero], [700]);
+    const { device, vcpus, deviceMs } = await machine.captureDevices();
+    // Its clocks are told by the host's, so no two are the same.
+    assert.deepEqual({ ...device, bytes: null }, { ...(await machine.deviceState()), bytes: null });
+    assert.equal(vcpus[0].registers['rip'], (await machine.vcpus())[0].registers['rip']);
+    assert.ok(deviceMs > 0);
+    await machine.loadDeviceState(device, Date.now());
     await machine.endScan();
     await assert.rejects(machine.scan(0), refused('MACHINE_STATE'));
+    await assert.rejects(machine.markDirty(Uint32Array.of(1)), refused('MACHINE_STATE'));
+  });
+
+  it('is slowed down, stands still and goes on as it is, and has its full speed back at once', async () => {
+    const machine = await started('work', [8, 64, 1_000_000, 0]);
+    for (const share of [0, 0.009, 1.01, NaN]) {
+      await assert.rejects(machine.throttle(share), refused('MACHINE_STATE'), String(share));
+    }
+    await machine.resume();
+    const done = async (ms: number): Promise<number> => {
+      const before = (await lookInto(machine)).rounds;
+      const start = performance.now();
+      await sleep(ms);
+      const { rounds: then, bad } = await lookInto(machine);
+      assert.equal(bad, 0);
+      return (then - before) / (performance.now() - start);
+    };
+    await rounds(machine, 20);
+    await machine.throttle(0.01);
+    const slow = await done(500);
+    await machine.pause();
+    await machine.resume();
+    await rounds(machine, 1);
+    await machine.throttle(1);
+    const full = await done(500);
+    // A hundredth; others may take processors away for a while.
+    assert.ok(slow < full / 4, `${slow} rounds a millisecond, and ${full}`);
   });
 
   it('uses tmem of its parent, through the hypercall and as a disk', async () => {

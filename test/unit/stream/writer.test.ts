@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CODEC } from '../../../src/codec/codec.ts';
+import { TransmigrateError } from '../../../src/errors.ts';
 import { MemorySink } from '../../../src/io/memory.ts';
 import { LIMITS } from '../../../src/stream/limits.ts';
 import { recordBytes } from '../../../src/stream/record-header.ts';
@@ -352,4 +353,48 @@ test('S7, S5: a stream that other code puts together of the same parts has the s
       if (type === 3) assert.notEqual(stream.records[i - 1].type, 3);
     }
   }
+});
+
+test('an invalidation may come as a body, which is counted and checked; bytes are known by record', async () => {
+  const pool = {
+    ephemeral: false,
+    incarnation: 1n,
+    pool: 0,
+    shared: false,
+    precompressed: false,
+    pageSize: PAGE,
+    objectIdBits: 192,
+    uuid: '00000000-0000-0000-0000-000000000000',
+    pages: 0n,
+  } as const;
+  const client = { compress: true, frozen: false, weight: 1, cap: 0, allowancePages: 0n, authorised: [] };
+  const handles = [
+    { object: [4n, 5n, 6n] as const, index: 7 },
+    { object: [4n, 5n, 6n] as const, index: 9 },
+  ];
+  const image = (write: (writer: StreamWriter) => Promise<void>): Promise<Uint8Array> =>
+    written(async (writer) => {
+      await writer.tmemClient(client);
+      await writer.tmemPool(pool);
+      const before = writer.offset;
+      await write(writer);
+      assert.equal(writer.bytesOf([TYPE.tmemInvalidate]), writer.offset - before);
+      assert.equal(writer.bytesOf([TYPE.tmemInvalidate, TYPE.ram]), writer.offset - before);
+      await writer.ram(0, 1, new Uint8Array(PAGE).fill(1));
+      await writer.seal();
+      assert.ok(writer.bytesOf([TYPE.ram]) > PAGE);
+    });
+  const made = await image((writer) => writer.tmemInvalidate(1n, 'pages', handles));
+  let body = new Uint8Array();
+  let entries = 0;
+  decoded(made, (each) => {
+    if (each.record.kind === 'TMEM_INVALIDATE') body = each.body.slice();
+    if (each.record.kind === 'END') entries = each.record.counts.tmemInvalidations;
+  });
+  assert.equal(entries, 2);
+  assert.deepEqual(await image((writer) => writer.tmemInvalidation(1n, body)), made);
+  await assert.rejects(
+    image((writer) => writer.tmemInvalidation(1n, body.subarray(0, -1))),
+    (error) => error instanceof TransmigrateError && error.code === 'LENGTH_MISMATCH',
+  );
 });

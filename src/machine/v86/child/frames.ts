@@ -85,7 +85,8 @@ export class FrameReader {
       this.#begin('json', new Uint8Array(jsonBytes));
     } else if (this.#stage === 'json') {
       this.#json = JSON.parse(new TextDecoder().decode(this.#into)) as Frame['json'];
-      this.#begin('bytes', new Uint8Array(contentBytes));
+      // All of it is filled before anybody sees it, so it need not be zero before.
+      this.#begin('bytes', new Uint8Array(Buffer.allocUnsafeSlow(contentBytes).buffer));
     } else {
       const bytes = this.#into;
       this.#begin('head', this.#head);

@@ -81,11 +81,14 @@ export class GuestServer {
     scan: async ({ first, pages, dirty }) => {
       const slice = await this.#present.scan(Number(first), { pages: Number(pages), dirty: Number(dirty) });
       const { json, bytes } = encodeBatch(slice.dirty);
-      return { json: { ...json, next: slice.next, stoppedMs: slice.stoppedMs }, bytes };
+      const { zero, next, stoppedMs } = slice;
+      const zeros = new Uint8Array(zero.buffer, zero.byteOffset, zero.byteLength);
+      return { json: { ...json, zeros: zero.length, next, stoppedMs }, bytes: [...bytes, zeros] };
     },
     markDirty: (_json, bytes) =>
       this.#present.markDirty(new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)),
     endScan: () => this.#present.endScan(),
+    throttle: ({ share }) => this.#present.throttle(Number(share)),
     prepareCapture: () => this.#present.prepareCapture(),
     capture: async ({ resume }) => {
       // What was read out of the last copy, and is not written yet, lies in the memory of the next.
@@ -103,6 +106,10 @@ export class GuestServer {
       return encodeRuns(memory, findPages(memory, ...range));
     },
     releaseCapture: () => this.#present.releaseCapture(),
+    captureDevices: async () => {
+      const { device, vcpus, deviceMs } = await this.#present.captureDevices();
+      return { json: { deviceMs, vcpus: encodeVcpus(vcpus) }, bytes: [device.bytes] };
+    },
     deviceState: async () => ({ bytes: [(await this.#present.deviceState()).bytes] }),
     vcpus: async () => ({ json: { vcpus: encodeVcpus(await this.#present.vcpus()) } }),
     loadPages: (json, bytes) => this.#present.loadPages(decodeBatch(json, bytes)),
