@@ -238,12 +238,15 @@ export class IncomingTmem {
     if (at + stored > body.byteLength)
       throw fault('LENGTH_MISMATCH', 'The stored bytes of a page go beyond the batch.');
     const { former } = this.#engine.holdings;
-    // One copy: into the former's own buffer, from where they are checked and then kept.
-    copyBytes(body, at, former.room(stored), 0, stored);
-    if (codec !== CODEC.zero && codec !== CODEC.raw && codec !== CODEC.opaque) {
+    if (codec === CODEC.zero || codec === CODEC.raw || codec === CODEC.opaque) {
+      former.adopt(codec, original, stored, body, at);
+    } else {
+      // Decoders read a whole array: the former has one of each length.
+      const room = former.room(stored);
+      copyBytes(body, at, room, 0, stored);
       former.decode(codec, original, stored, this.#page);
+      former.adopt(codec, original, stored, room, 0);
     }
-    former.adopt(codec, original, stored);
     const result = this.#engine.restorePage(pool, this.#handle);
     if (result !== RESULT.done) {
       throw fault('TMEM_NO_MEMORY', `No room for a page of tmem client ${this.#client.id}.`, {
@@ -253,8 +256,10 @@ export class IncomingTmem {
         allowance: this.#client.allowance,
       });
     }
-    const object = this.#engine.holdings.table.findObject(pool.number, this.#handle);
-    this.#engine.holdings.table.objects.set(object, OBJECT.lastClient, this.#client.id);
+    if (pool.shared) {
+      const { table } = this.#engine.holdings;
+      table.objects.set(table.findObject(pool.number, this.#handle), OBJECT.lastClient, this.#client.id);
+    }
     this.loaded++;
     return stored;
   }
