@@ -137,7 +137,7 @@ export class Costs {
     return { put, over, get, flush };
   }
 
-  /** A copy of each page into memory taken a slab at a time, over any of the copies, and back: what no store can be spared. */
+  /** A copy of each page into a new slab, over any of the copies, and back: what no store can be spared. */
   copy(sources: readonly Uint8Array[]): Cost {
     const slabs: Uint8Array[] = [];
     const put = this.#timed((step) => {

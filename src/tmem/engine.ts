@@ -117,6 +117,11 @@ export class TmemEngine {
     return this.reclaimer.limitBytes;
   }
 
+  /** What new clients start with. */
+  get standard(): Readonly<ClientSettings> {
+    return this.#defaults;
+  }
+
   // What guests ask for.
 
   /**

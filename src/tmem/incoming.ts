@@ -17,6 +17,8 @@ import {
 } from './page-batch.ts';
 import { OBJECT } from './page-table.ts';
 import { copyBytes } from './platform.ts';
+import { decideTmem, type TmemDecision, type TmemPolicy } from './policy.ts';
+import type { ClientImage } from './snapshot.ts';
 
 /** A pool to make (stream 10.2). */
 export interface IncomingPool {
@@ -37,9 +39,11 @@ export class IncomingTmem {
   #state: 'loading' | 'running' | 'gone' = 'loading';
   /** Pages that were loaded. */
   loaded = 0;
+  /** What was made of the stream's requests, when the client was admitted under a policy. */
+  decisions: readonly TmemDecision[] = [];
 
   /**
-   * Begins. What a stream asks for is decided by the caller, the destination's policy (T6): `granted` is what it gets.
+   * Begins with settings that are granted already; `admit` has a policy decide on them first.
    * @throws TMEM_CLIENT_EXISTS, or TMEM_NO_MEMORY when there are too many clients; USAGE for settings out of range.
    */
   constructor(
@@ -65,6 +69,17 @@ export class IncomingTmem {
       this.rollback();
       throw error;
     }
+  }
+
+  /**
+   * Begins with what a stream asks for, as far as the destination's policy grants it (T6); `decisions` says how far.
+   * @throws TMEM_CLIENT_EXISTS, TMEM_NO_MEMORY, as the constructor does.
+   */
+  static admit(engine: TmemEngine, clientId: number, asked: ClientImage, policy: TmemPolicy = {}): IncomingTmem {
+    const { settings, authorised, decisions } = decideTmem(asked, policy, engine.standard);
+    const incoming = new IncomingTmem(engine, clientId, settings, authorised);
+    incoming.decisions = decisions;
+    return incoming;
   }
 
   /**
