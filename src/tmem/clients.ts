@@ -53,6 +53,8 @@ export interface Watcher {
   objectRemoved(object: number, pool: Pool): void;
   /** A new version has another number than the old one, which lives on for a snapshot. */
   renumbered(old: number, page: number, pool: Pool): void;
+  /** An ephemeral page of a shared pool is about to go to another place in the lists, or to another owner. */
+  moved(page: number): void;
   opened(pool: Pool, slot: number): void;
   /** The client has this pool no longer. What is reported of its pages after this is of no interest. */
   closed(pool: Pool): void;

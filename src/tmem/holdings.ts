@@ -270,6 +270,7 @@ export class Holdings {
 
   /** Puts an ephemeral page at the end of both lists. */
   refresh(page: number, pool: Pool): void {
+    for (const watcher of pool.owner.watchers) watcher.moved(page);
     this.#take(page, PAGE.globalPrevious);
     this.#append(this.global, page, PAGE.globalPrevious);
     this.#take(page, PAGE.ownPrevious);
@@ -295,6 +296,7 @@ export class Holdings {
       for (let page = pages.get(from.own, PAGE.ownNext); page !== from.own;) {
         const next = pages.get(page, PAGE.ownNext);
         if (this.table.poolOf(page) === pool.number) {
+          for (const watcher of from.watchers) watcher.moved(page);
           this.#take(page, PAGE.ownPrevious);
           this.#insertAfter(after, page, PAGE.ownPrevious);
           after = page;

@@ -81,6 +81,7 @@ export class ReferenceSave implements Watcher {
   stored(): void {}
   objectRemoved(): void {}
   renumbered(): void {}
+  moved(): void {}
   opened(): void {}
   closed(): void {}
   sharersChanged(): void {}
