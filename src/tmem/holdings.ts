@@ -132,7 +132,8 @@ export class Holdings {
       // Read only now: to make room, the old bytes may have been moved.
       const old = pages.get(page, PAGE.place);
       pages.set(page, PAGE.place, place);
-      pages.set(page, PAGE.form, this.#form);
+      // What the reference has spared once it does not spare again, whatever is put over it.
+      pages.set(page, PAGE.form, this.#form | (form & FORM.spared));
       pool.storedCharge += chargeOf(this.former.stored) - chargeOf(form & FORM.storedMask);
       this.#dropContent(old, form);
       return page;

@@ -6,7 +6,7 @@ import { CODEC } from '../codec/codec.ts';
 import { crc32 } from '../codec/platform.ts';
 import { hexNumber } from '../bytes/hex.ts';
 import { TransmigrateError } from '../errors.ts';
-import type { Client } from './clients.ts';
+import type { Client, Pool } from './clients.ts';
 import { CLIENT_FLAG, HANDLE_HALVES, PAGE_BYTES, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
 import { authoriseUuid, TmemEngine } from './engine.ts';
 import { fillPattern } from './page-pattern.ts';
@@ -85,6 +85,8 @@ export class TmemReplay {
   #engine: TmemEngine | undefined;
   #dedup = false;
   readonly #saves = new Map<number, ReferenceSave>();
+  /** The save of each client that began last, also after its end. */
+  readonly #lastSaves = new WeakMap<Client, ReferenceSave>();
   readonly #handle = new Uint32Array(HANDLE_HALVES);
   readonly #victim = new Uint32Array(HANDLE_HALVES);
   readonly #page = new Uint8Array(PAGE_BYTES);
@@ -267,7 +269,7 @@ export class TmemReplay {
       case 10:
         if (client === undefined || client.pools.every((each) => each === undefined)) return RESULT.none;
         this.#saves.get(c)?.end();
-        this.#saves.set(c, new ReferenceSave(engine, client, a1 !== 0));
+        this.#begin(engine, client, a1 !== 0);
         return RESULT.done;
       case 11:
         return POOL_VERSION;
@@ -307,10 +309,25 @@ export class TmemReplay {
     }
   }
 
+  #begin(engine: TmemEngine, client: Client, live: boolean): void {
+    const save = new ReferenceSave(engine, client, live, this.#lastSaves.get(client));
+    this.#saves.set(client.id, save);
+    this.#lastSaves.set(client, save);
+  }
+
+  /** Whether a second save of a pool begins as the first one did: some releases go on where that one ended. */
+  #startsAgain(engine: TmemEngine, save: ReferenceSave, pool: Pool, { o, i = 0 }: Line): boolean {
+    return save.firstPages(pool).some((page) => {
+      engine.holdings.table.handleOf(page, this.#handle);
+      return handleText(this.#handle) === `${o ?? ''}/${i}`;
+    });
+  }
+
   #savedPage(engine: TmemEngine, line: Line, client: Client | undefined): number {
     const pool = client?.pools[line.p ?? -1];
     const save = this.#saves.get(line.c ?? -1);
     if (pool?.persistent !== true || save === undefined) return RESULT.notPermitted;
+    if (save.isAgain(pool) && !this.#startsAgain(engine, save, pool, line)) save.goOn(pool);
     let page = save.nextPage(pool);
     if (page !== 0 && line.o !== undefined && save.isFirst(pool)) {
       // The released code never sent a pool's first page. Whether this is such a code shows here, and only here.
