@@ -149,9 +149,11 @@ export class TmemLog implements Watcher {
   /**
    * The next thing to send on a channel, or undefined when there is nothing now. Pools come first, then invalidations,
    * then pages.
-   * @throws TMEM_SHARED_POOL when another client has joined a persistent pool that travels.
+   * @throws TMEM_SHARED_POOL when another client has joined a persistent pool that travels; USAGE for a channel that the
+   * log does not have.
    */
   next(channel: number): LogStep | undefined {
+    this.#checkChannel(channel);
     if (this.#refused !== undefined) throw this.#refused;
     if (this.#closed) return undefined;
     if (this.#step >= LAST_STEP) throw new TransmigrateError('LIMIT_EXCEEDED', 'A tmem log has too many steps.');
@@ -163,8 +165,9 @@ export class TmemLog implements Watcher {
     );
   }
 
-  /** The destination has applied all steps of a channel up to this one: they are held. */
+  /** The destination has applied all steps of a channel up to this one: they are held. @throws USAGE, as `next` does */
   acknowledge(channel: number, step: number): void {
+    this.#checkChannel(channel);
     if (step <= this.#acknowledged[channel]) return;
     this.#acknowledged[channel] = Math.min(step, this.#step);
     this.#queues[channel].acknowledge(step);
@@ -275,6 +278,13 @@ export class TmemLog implements Watcher {
     if (pool.sharers.some((sharer) => sharer !== this.#client)) {
       this.#refused ??= sharedPool(this.#client, image.slot, pool);
     }
+  }
+
+  #checkChannel(channel: number): void {
+    if (Number.isInteger(channel) && channel >= 0 && channel < this.#channels) return;
+    throw new TransmigrateError('USAGE', `A tmem log with ${this.#channels} channels has no channel ${channel}.`, {
+      data: { channel, channels: this.#channels },
+    });
   }
 
   #travels(pool: Pool): boolean {

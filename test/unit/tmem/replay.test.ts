@@ -130,7 +130,10 @@ describe('a replay', () => {
     const lines = [
       { op: 'config', compress: 0, dedup: 1, tze: 1 },
       { op: 'newpool', c: 1, p: 0, flags: 0x0100_0000, uuid: ['0', '0'], rc: 0 },
-      ...[put(0, 'r:1'), put(1, 'r:1'), put(2, 'r:2'), put(3, 'z')],
+      put(0, 'r:1'),
+      put(1, 'r:1'),
+      put(2, 'r:2'),
+      put(3, 'z'),
       // 0 and 1 go to the end of the list; 2 has its content for itself.
       put(4, 'z', [2]),
       // 3 and 4 share zeros: 3 is spared, then 0, which was spared, goes; 1 has its content for itself from then on.
