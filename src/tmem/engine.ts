@@ -75,6 +75,8 @@ export class TmemEngine {
   readonly #shared = new Map<string, Pool>();
   #enabled = true;
   #incarnations = 0;
+  /** Clients that are being restored: they have places among all that there may be. */
+  #incoming = 0;
   #needsAuthorisation: boolean;
 
   /** @throws USAGE for a limit below 1 MiB, or a codec that pages can't be stored in. */
@@ -321,7 +323,8 @@ export class TmemEngine {
     for (const [slot, pool] of client.pools.entries()) {
       if (pool !== undefined) this.#leave(client, slot, pool);
     }
-    if (!client.incoming) this.reclaimer.weights -= client.weight;
+    if (client.incoming) this.#incoming--;
+    else this.reclaimer.weights -= client.weight;
     this.holdings.freeList(client.own);
   }
 
@@ -332,12 +335,13 @@ export class TmemEngine {
 
   /** @internal A client that is not there yet. */
   makeClient(clientId: number, incoming: boolean): Client | undefined {
-    if (this.clients.size >= TMEM_LIMITS.clients) return undefined;
+    if (this.clients.size + this.#incoming >= TMEM_LIMITS.clients) return undefined;
     const own = this.holdings.newList();
     if (own === 0) return undefined;
     const client = new Client(clientId, own, { ...this.#defaults, incoming });
     client.cap = this.#defaults.cap;
     client.frozen = this.#defaults.frozen;
+    if (incoming) this.#incoming++;
     return client;
   }
 
@@ -348,6 +352,7 @@ export class TmemEngine {
     if (!client.incoming) return;
     this.holdings.release(client);
     client.incoming = false;
+    this.#incoming--;
     for (const pool of client.pools) if (pool?.shared === true) this.#shared.set(pool.name, pool);
   }
 

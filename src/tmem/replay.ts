@@ -11,36 +11,11 @@ import { CLIENT_FLAG, HANDLE_HALVES, PAGE_BYTES, POOL_VERSION, RESULT, TMEM_LIMI
 import { authoriseUuid, TmemEngine } from './engine.ts';
 import { fillPattern } from './page-pattern.ts';
 import { ReferenceSave } from './reference-save.ts';
+import { parseLine, type Line } from './replay-line.ts';
 import { listDifferences } from './replay-list.ts';
 
 /** Stands for all clients. */
 const ALL_CLIENTS = 65_535;
-
-/** A line of a recording. What an operation does not have is absent. */
-interface Line {
-  readonly n: number;
-  readonly op: string;
-  readonly c?: number;
-  readonly p?: number;
-  readonly o?: string;
-  readonly i?: number;
-  readonly rc?: number;
-  readonly pg?: string;
-  readonly crc?: string;
-  readonly ev?: readonly (readonly [number, number, string, number])[];
-  readonly v?: number;
-  readonly flags?: number;
-  readonly uuid?: readonly [string, string];
-  readonly auth?: number;
-  readonly text?: string;
-  readonly sub?: number;
-  readonly a1?: number;
-  readonly a2?: number;
-  readonly hp?: number;
-  readonly compress?: number;
-  readonly dedup?: number;
-  readonly shared_auth?: number;
-}
 
 /** One thing that was not as recorded. */
 export interface ReplayDifference {
@@ -71,6 +46,8 @@ export interface ReplayReport {
   differences: ReplayDifference[];
 }
 
+const NEXT = 'Is it a recording of tmem? spec/tmem.md, section 11, says what one looks like.';
+
 /** Differences that a report holds when nothing else is asked for. */
 const KEPT_DIFFERENCES = 20;
 
@@ -92,6 +69,7 @@ export class TmemReplay {
   readonly #page = new Uint8Array(PAGE_BYTES);
   #evicted: string[] = [];
   #line: Line = { n: 0, op: '' };
+  #number = 0;
   readonly #keep: number;
 
   /** @param keep how many differences the report is to hold. */
@@ -105,11 +83,31 @@ export class TmemReplay {
 
   /**
    * Carries out one line of a recording; empty lines are skipped.
-   * @throws JSON_INVALID for a line that is not an object as recordings have it; FIELD_VALUE for content unknown.
+   * @throws JSON_INVALID for a line that is not an object as recordings have it; FIELD_VALUE for a field whose value
+   * has no meaning. Both say which line it is (data: line).
    */
   line(text: string): void {
+    this.#number++;
     if (text.trim() === '') return;
-    const line = parseLine(text);
+    try {
+      this.#carryOut(parseLine(text));
+    } catch (error) {
+      if (!(error instanceof TransmigrateError)) throw error;
+      const data = { ...error.data, line: this.#number };
+      throw new TransmigrateError(error.code, `Line ${this.#number}: ${error.message}`, {
+        data,
+        cause: error,
+        next: NEXT,
+      });
+    }
+  }
+
+  /** Whether there was a config line: without it nothing was compared. */
+  get begun(): boolean {
+    return this.#engine !== undefined;
+  }
+
+  #carryOut(line: Line): void {
     this.#line = line;
     if (line.op === 'config') {
       this.#configure(line);
@@ -397,21 +395,8 @@ export class TmemReplay {
 export function replayTmem(lines: Iterable<string>, keep?: number): ReplayReport {
   const replay = new TmemReplay(keep);
   for (const line of lines) replay.line(line);
+  if (!replay.begun) throw new TransmigrateError('JSON_INVALID', 'A recording without a line.', { next: NEXT });
   return replay.report;
-}
-
-function parseLine(text: string): Line {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new TransmigrateError('JSON_INVALID', 'A line of a recording is not JSON.', { cause: error });
-  }
-  const line = value as Line | null;
-  if (typeof line !== 'object' || line === null || typeof line.op !== 'string') {
-    throw new TransmigrateError('JSON_INVALID', 'A line of a recording names no operation.');
-  }
-  return line;
 }
 
 /** What a put is made to answer because of memory: not what follows from a live save or a frame that is not there. */

@@ -160,6 +160,16 @@ describe('a replay', () => {
         (error) => error instanceof TransmigrateError && error.code === code,
       );
     const config = '{"n":0,"op":"config"}';
+    refused([], 'JSON_INVALID');
+    refused(['', ' '], 'JSON_INVALID');
+    const wrong = ['"c":"1"', '"p":1.5', '"o":7', '"i":null', '"pg":[]', '"uuid":["1"]', '"uuid":["1","g"]', '"ev":7'];
+    for (const field of [...wrong, '"ev":[[1,0,"0.0.0"]]', '"ev":[[1,0,2,3]]', '"text":1', '"rc":"1"']) {
+      assert.throws(
+        () => replayTmem([config, '', `{"n":1,"op":"put",${field}}`]),
+        (error) => error instanceof TransmigrateError && error.code === 'FIELD_VALUE' && error.data['line'] === 3,
+        field,
+      );
+    }
     refused(['{"n":1,"op":"put"}'], 'JSON_INVALID');
     refused(['nonsense'], 'JSON_INVALID');
     refused(['[1]'], 'JSON_INVALID');
