@@ -58,6 +58,14 @@ export { TmemEngine, type ClientSettings, type TmemOptions } from './tmem/engine
 export { DESCRIPTOR_BYTES, OPERATION } from './tmem/descriptor.ts';
 export { TmemHypercall } from './tmem/hypercall.ts';
 export { IncomingTmem, type IncomingPool } from './tmem/incoming.ts';
+export {
+  checkTmemPolicy,
+  decideTmem,
+  type NumberRule,
+  type TmemDecision,
+  type TmemGrant,
+  type TmemPolicy,
+} from './tmem/policy.ts';
 export { TmemSnapshot, type ClientImage, type PagesStep, type PoolImage, type ReadOptions } from './tmem/snapshot.ts';
 export { TmemLog, type LogBatch, type LogOptions, type LogStep } from './tmem/log-reader.ts';
 export { replayTmem, TmemReplay, type ReplayDifference, type ReplayReport } from './tmem/replay.ts';

@@ -1,4 +1,6 @@
+import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
+import { TransmigrateError } from '../errors.ts';
 import { defaultSocketPath } from '../host/socket-path.ts';
 import type { Context } from './context.ts';
 import { addExamples } from './examples.ts';
@@ -9,6 +11,7 @@ import { packageVersion } from './version.ts';
 
 interface RunOptions extends HostOptions {
   readonly tmem: number;
+  readonly policy?: string;
 }
 
 const DEFAULT_TMEM = '256M';
@@ -33,13 +36,15 @@ function runCommand(context: Context): Command {
         .argParser((text) => (text === 'off' ? 0 : parseSize(text)))
         .default(parseSize(DEFAULT_TMEM), DEFAULT_TMEM),
     )
+    .option('--policy <file>', 'what images may ask for, as JSON: see spec/host-api.md')
     .action(async (_options: unknown, self: Command) => {
       const options = self.optsWithGlobals<RunOptions>();
+      const policy = options.policy === undefined ? undefined : await jsonOf(options.policy);
       // Ctrl-C ends the guests first.
       context.endsItself = true;
       const socketPath = options.socket ?? defaultSocketPath(context.env);
       await context.library.runHost(
-        { socketPath, tmemBytes: options.tmem, version: packageVersion() },
+        { socketPath, tmemBytes: options.tmem, policy, version: packageVersion() },
         context.signal,
         async () => {
           if (options.quiet !== true)
@@ -51,6 +56,22 @@ function runCommand(context: Context): Command {
     { line: 'transmigrate host run', what: 'A host for this user.' },
     { line: 'transmigrate host run --tmem 1G --socket /run/user/1000/second.sock', what: 'Another one.' },
   ]);
+}
+
+/** @throws READ_FAILED, JSON_INVALID */
+async function jsonOf(file: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new TransmigrateError('READ_FAILED', `Can't read ${file}: ${why}`, { cause, data: { file } });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new TransmigrateError('JSON_INVALID', `${file} is not JSON.`, { cause, data: { file } });
+  }
 }
 
 function infoCommand(context: Context): Command {

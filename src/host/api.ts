@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ERRORS, TransmigrateError, type ErrorCode, type ErrorJson } from '../errors.ts';
+import type { TmemDecision } from '../tmem/policy.ts';
 
 /** Most bytes of a request's JSON. */
 export const REQUEST_LIMIT = 1024 * 1024;
@@ -140,6 +141,8 @@ export interface RestoreResult {
   readonly guest: GuestInfo;
   readonly pages: number;
   readonly tmemPages: number;
+  /** What the host's policy made of what the image asks for (T6). */
+  readonly tmemRequests: readonly TmemDecision[];
   readonly warnings: readonly string[];
 }
 

@@ -6,6 +6,7 @@ import type { TmemPin } from '../migrate/save/save.ts';
 import { TmemEngine, type ClientSettings } from '../tmem/engine.ts';
 import { TmemHypercall } from '../tmem/hypercall.ts';
 import { IncomingTmem } from '../tmem/incoming.ts';
+import type { TmemDecision, TmemPolicy } from '../tmem/policy.ts';
 import { TmemSnapshot } from '../tmem/snapshot.ts';
 import { tmemStatistics, type TmemStatistics } from '../tmem/statistics.ts';
 import type { HostInfo } from './api.ts';
@@ -21,6 +22,8 @@ export interface TmemSeat {
   loader(): TmemLoader;
   /** What was loaded belongs to the guest from now on, and is seen by others. @returns pages that are there */
   moveIn(): number;
+  /** What became of an image's requests (T6). */
+  decisions(): readonly TmemDecision[];
   /** What did not come along. */
   warnings(): readonly string[];
   /** Everything of the guest goes. */
@@ -31,10 +34,12 @@ export interface TmemSeat {
 export class HostTmem {
   readonly #engine: TmemEngine | undefined;
   readonly #hypercall: TmemHypercall | undefined;
+  readonly #policy: TmemPolicy;
   #clients = 0;
 
-  /** @param limitBytes 0: tmem is off. @param seed 32 random bits. */
-  constructor(limitBytes: number, seed: number) {
+  /** @param limitBytes 0: tmem is off. @param seed 32 random bits. @param policy what images may ask for (T6). */
+  constructor(limitBytes: number, seed: number, policy: TmemPolicy = {}) {
+    this.#policy = policy;
     if (limitBytes === 0) return;
     this.#engine = new TmemEngine({ limitBytes, seed, client: { compress: true } });
     this.#hypercall = new TmemHypercall(this.#engine);
@@ -71,14 +76,15 @@ export class HostTmem {
       counts,
       loader: () =>
         (loader = new TmemLoader(({ compress, frozen, weight, cap, allowancePages, authorised }) => {
-          // This host grants what is asked for; its own limit holds in any case.
-          const granted = { compress, frozen, weight, cap, allowance: Number(allowancePages) };
-          return new IncomingTmem(engine, client, granted, authorised);
+          const allowance = Number(allowancePages);
+          const asked = { compress, frozen, weight, cap, allowance, authorised: [...authorised] };
+          return IncomingTmem.admit(engine, client, asked, this.#policy);
         })),
       moveIn: () => {
         loader?.incoming?.run();
         return counts().pages;
       },
+      decisions: () => loader?.incoming?.decisions ?? [],
       warnings: () => loader?.warnings ?? [],
       leave: () => {
         loader?.incoming?.rollback();

@@ -228,7 +228,8 @@ export class Host {
       throw error;
     }
     const disks = sharedDisks(machine).map((disk) => `it writes to ${disk.location}, which the image names`);
-    return { guest: guest.info(), pages, tmemPages, warnings: [...(seat?.warnings() ?? []), ...disks] };
+    const warnings = [...(seat?.warnings() ?? []), ...disks];
+    return { guest: guest.info(), pages, tmemPages, tmemRequests: seat?.decisions() ?? [], warnings };
   }
 
   /** @throws TMEM_DISABLED */

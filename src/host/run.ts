@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { checkTmemPolicy, type TmemPolicy } from '../tmem/policy.ts';
+import { parse } from './api.ts';
 import { Host } from './host.ts';
 import { HostTmem } from './host-tmem.ts';
 import { serve } from './server.ts';
@@ -8,6 +11,8 @@ export interface HostSettings {
   readonly socketPath: string;
   /** Memory for the tmem of all guests; 0: off. */
   readonly tmemBytes: number;
+  /** What images may ask for (spec/host-api.md 6), yet to be checked; by default whatever they do. */
+  readonly policy?: unknown;
   /** Of the package, for images. */
   readonly version: string;
 }
@@ -21,12 +26,13 @@ const ANSWERS_MS = 500;
  * @throws HOST_RUNNING, WRITE_FAILED, USAGE
  */
 export async function runHost(
-  { socketPath, tmemBytes, version }: HostSettings,
+  { socketPath, tmemBytes, policy, version }: HostSettings,
   signal: AbortSignal,
   listening: () => Promise<void>,
 ): Promise<void> {
   const seed = randomBytes(4).readUInt32LE();
-  const host = new Host({ version, driver: new V86Driver(), tmem: new HostTmem(tmemBytes, seed) });
+  const tmem = new HostTmem(tmemBytes, seed, tmemPolicyOf(policy));
+  const host = new Host({ version, driver: new V86Driver(), tmem });
   const server = await serve(host, socketPath);
   try {
     await listening();
@@ -44,4 +50,11 @@ export async function runHost(
     await closed;
     clearTimeout(limit);
   }
+}
+
+/** @throws USAGE for what is no policy of a host. */
+function tmemPolicyOf(policy: unknown): TmemPolicy {
+  if (policy === undefined) return {};
+  const fields = parse(z.strictObject({ tmem: z.unknown() }), policy);
+  return fields.tmem === undefined ? {} : checkTmemPolicy(fields.tmem);
 }

@@ -21,7 +21,7 @@ export const tmemSetSchema = z.strictObject({
 
 export const tmemAuthoriseSchema = z.strictObject({
   guest: z.string().min(1).max(63),
-  uuid: z.uuid(),
+  uuid: z.guid(),
   authorised: z.boolean(),
 });
 

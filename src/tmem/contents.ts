@@ -52,8 +52,7 @@ export class Contents {
   }
 
   hash(former: Former): number {
-    const { bytes, stored } = former;
-    return finish(mix(mix(this.#seed, crc32(stored === bytes.length ? bytes : former.storedBytes())), former.codec));
+    return finish(mix(mix(this.#seed, crc32(former.storedBytes())), former.codec));
   }
 
   /** The content with exactly these bytes and this form; 0 when there is none, or it is not found soon. */
@@ -70,7 +69,8 @@ export class Contents {
       if (former.stored === 0) return content;
       const place = this.place(content);
       const slab = this.#store.slabOf(place);
-      if (sameBytes(former.bytes, 0, slab, this.#store.offsetOf(place), former.stored)) return content;
+      if (sameBytes(former.bytes, former.at, slab, this.#store.offsetOf(place, former.stored), former.stored))
+        return content;
     }
     return 0;
   }

@@ -7,7 +7,7 @@
 import { CODEC, type CodecId } from '../codec/codec.ts';
 import { toHex } from '../bytes/hex.ts';
 import { TransmigrateError } from '../errors.ts';
-import { Client, Pool } from './clients.ts';
+import { authoriseUuid, Client, Pool } from './clients.ts';
 import { PAGE_BYTES, POOL_FLAG, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
 import { CHARGE, Holdings } from './holdings.ts';
 import { OBJECT, PAGE } from './page-table.ts';
@@ -75,6 +75,8 @@ export class TmemEngine {
   readonly #shared = new Map<string, Pool>();
   #enabled = true;
   #incarnations = 0;
+  /** Clients that are being restored: they have places among all that there may be. */
+  #incoming = 0;
   #needsAuthorisation: boolean;
 
   /** @throws USAGE for a limit below 1 MiB, or a codec that pages can't be stored in. */
@@ -115,6 +117,11 @@ export class TmemEngine {
 
   get limitBytes(): number {
     return this.reclaimer.limitBytes;
+  }
+
+  /** What new clients start with. */
+  get standard(): Readonly<ClientSettings> {
+    return this.#defaults;
   }
 
   // What guests ask for.
@@ -316,7 +323,8 @@ export class TmemEngine {
     for (const [slot, pool] of client.pools.entries()) {
       if (pool !== undefined) this.#leave(client, slot, pool);
     }
-    if (!client.incoming) this.reclaimer.weights -= client.weight;
+    if (client.incoming) this.#incoming--;
+    else this.reclaimer.weights -= client.weight;
     this.holdings.freeList(client.own);
   }
 
@@ -327,12 +335,13 @@ export class TmemEngine {
 
   /** @internal A client that is not there yet. */
   makeClient(clientId: number, incoming: boolean): Client | undefined {
-    if (this.clients.size >= TMEM_LIMITS.clients) return undefined;
+    if (this.clients.size + this.#incoming >= TMEM_LIMITS.clients) return undefined;
     const own = this.holdings.newList();
     if (own === 0) return undefined;
     const client = new Client(clientId, own, { ...this.#defaults, incoming });
     client.cap = this.#defaults.cap;
     client.frozen = this.#defaults.frozen;
+    if (incoming) this.#incoming++;
     return client;
   }
 
@@ -343,6 +352,7 @@ export class TmemEngine {
     if (!client.incoming) return;
     this.holdings.release(client);
     client.incoming = false;
+    this.#incoming--;
     for (const pool of client.pools) if (pool?.shared === true) this.#shared.set(pool.name, pool);
   }
 
@@ -575,17 +585,4 @@ export class TmemEngine {
     const old = this.holdings.table.find(pool.number, handle);
     return old === 0 ? this.#refuse(pool, RESULT.noMemory) : this.#removeByPut(old, pool, RESULT.noSpace);
   }
-}
-
-/** Adds a uuid to a client's, or takes it away: results as of `authorise`. */
-export function authoriseUuid(client: Client, name: string, authorised: boolean): number {
-  const at = client.authorised.indexOf(name);
-  if (at !== -1) {
-    if (!authorised) client.authorised.splice(at, 1);
-    return RESULT.done;
-  }
-  if (!authorised) return RESULT.none;
-  if (client.authorised.length >= TMEM_LIMITS.authorised) return RESULT.noMemory;
-  client.authorised.push(name);
-  return RESULT.done;
 }

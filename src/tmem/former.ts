@@ -43,8 +43,9 @@ export class Former {
   /** Bytes that the stored ones stand for; the rest of the page is zero. */
   original = 0;
   stored = 0;
-  /** Holds the stored bytes at its start: the page itself, or this object's own buffer. Valid until the next form. */
+  /** Holds the stored bytes from `at` on: the page itself, a peer's batch, or an own buffer. Until the next form. */
   bytes: Uint8Array;
+  at = 0;
   readonly #encoded = new Prefixes(PAGE_BYTES);
   readonly #content = new Prefixes(PAGE_BYTES);
   readonly #stored = new Prefixes(PAGE_BYTES);
@@ -59,6 +60,7 @@ export class Former {
     this.original = length;
     this.stored = length;
     this.bytes = page;
+    this.at = 0;
     this.codec = length === 0 ? CODEC.zero : CODEC.raw;
     if (compressor === CODEC.raw || length <= WORTHWHILE_BYTES) return;
     if (!looksCompressible(page, 0, length)) return;
@@ -80,21 +82,24 @@ export class Former {
     this.original = length;
     this.stored = length;
     this.bytes = data;
+    this.at = 0;
   }
 
-  /** Takes stored bytes from a peer, which were checked with `check`. */
-  adopt(codec: CodecId, original: number, stored: number): void {
+  /** Takes stored bytes from a peer, which were checked, from `at` of `bytes` on. */
+  adopt(codec: CodecId, original: number, stored: number, bytes: Uint8Array, at: number): void {
     this.codec = codec;
     this.original = original;
     this.stored = stored;
-    this.bytes = this.#stored.bytes;
+    this.bytes = bytes;
+    this.at = at;
   }
 
-  /** The stored bytes by themselves. A view is made only of a guest's own page that ends in zeros. */
+  /** The stored bytes by themselves. A view is made only of a guest's own page that ends in zeros, and of a batch. */
   storedBytes(): Uint8Array {
+    if (this.stored === this.bytes.length) return this.bytes;
     if (this.bytes === this.#encoded.bytes) return this.#encoded.get(this.stored);
     if (this.bytes === this.#stored.bytes) return this.#stored.get(this.stored);
-    return this.bytes.subarray(0, this.stored);
+    return this.bytes.subarray(this.at, this.at + this.stored);
   }
 
   /** A buffer of `length` bytes for stored bytes that are to be decoded, or adopted. */

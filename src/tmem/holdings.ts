@@ -7,11 +7,11 @@ import type { Client, Pool } from './clients.ts';
 import { Contents } from './contents.ts';
 import { PAGE_BYTES } from './constants.ts';
 import { Former } from './former.ts';
-import { FORM, OBJECT, PAGE, PageTable } from './page-table.ts';
-import { chargeOf, SLAB_BYTES, SlabStore, SPAN_BYTES } from './slab-store.ts';
+import { FORM, GHOST, OBJECT, PAGE, PageTable } from './page-table.ts';
+import { chargeOf, sameSize, SLAB_BYTES, SlabStore, SPAN_BYTES } from './slab-store.ts';
 
 /** What a page, an object and a shared content are charged for beside stored bytes: their records and table slots. */
-export const CHARGE = { page: 60, object: 64, content: 32 } as const;
+export const CHARGE = { page: 60, object: 72, content: 32 } as const;
 
 /**
  * Slabs that there may be beyond the limit: each size class can have one span that is hardly used, because chunks of
@@ -21,9 +21,6 @@ const SPARE_SLABS = Math.ceil((64 * SPAN_BYTES) / SLAB_BYTES) + 1;
 
 /** Idle records that are nobody's fault. */
 const IDLE_BYTES = 2 ** 20;
-
-/** A page that is gone but pinned has this in place of its neighbour in the object. */
-const GHOST = -1;
 
 const NO_ROOM = -2;
 
@@ -107,8 +104,10 @@ export class Holdings {
       this.#release(page);
       return 0;
     }
-    table.pages.set(page, PAGE.place, place);
-    table.pages.set(page, PAGE.form, this.#form);
+    const record = table.pages.segmentOf(page);
+    const at = table.pages.offsetOf(page);
+    record[at + PAGE.place] = place;
+    record[at + PAGE.form] = this.#form;
     const { counts } = pool;
     counts.pages++;
     pool.storedCharge += chargeOf(this.former.stored);
@@ -125,14 +124,16 @@ export class Holdings {
    */
   replace(page: number, pool: Pool): number {
     const { pages, objects } = this.table;
-    if ((pages.get(page, PAGE.form) & FORM.pinned) === 0) {
-      const form = pages.get(page, PAGE.form);
+    const form = pages.get(page, PAGE.form);
+    if ((form & FORM.pinned) === 0) {
+      if (this.#overwrite(page, form, pool)) return page;
       const place = this.#makeContent(page, pool);
       if (place === NO_ROOM) return 0;
       // Read only now: to make room, the old bytes may have been moved.
       const old = pages.get(page, PAGE.place);
       pages.set(page, PAGE.place, place);
-      pages.set(page, PAGE.form, this.#form);
+      // What the reference has spared once it does not spare again, whatever is put over it.
+      pages.set(page, PAGE.form, this.#form | (form & FORM.spared));
       pool.storedCharge += chargeOf(this.former.stored) - chargeOf(form & FORM.storedMask);
       this.#dropContent(old, form);
       return page;
@@ -165,20 +166,39 @@ export class Holdings {
     return fresh;
   }
 
+  /** Where the new form takes a chunk of the same size, it goes into the one that is there. @returns whether it did. */
+  #overwrite(page: number, form: number, pool: Pool): boolean {
+    const { stored, bytes, at } = this.former;
+    if (pool.sharing || stored === 0 || !sameSize(stored, form & FORM.storedMask)) return false;
+    const { pages } = this.table;
+    this.store.write(pages.get(page, PAGE.place), bytes, at, stored);
+    pages.set(page, PAGE.form, this.#formWord());
+    return true;
+  }
+
+  /** The former's form as a page's record has it. */
+  #formWord(): number {
+    const { stored, original, codec } = this.former;
+    return stored | (original << FORM.originalShift) | (codec << FORM.codecShift);
+  }
+
   /** Removes a page: from its object, the lists and the counts. Its content goes too, unless a snapshot needs it. */
   remove(page: number, pool: Pool): void {
     const { pages, objects } = this.table;
+    const record = pages.segmentOf(page);
+    const at = pages.offsetOf(page);
+    const form = record[at + PAGE.form];
     for (const watcher of pool.owner.watchers) watcher.removed(page, pool);
     this.#leave(page, pool);
     pool.counts.pages--;
-    pool.storedCharge -= chargeOf(pages.get(page, PAGE.form) & FORM.storedMask);
-    if ((pages.get(page, PAGE.form) & FORM.pinned) === 0) {
-      this.#dropContent(pages.get(page, PAGE.place), pages.get(page, PAGE.form));
+    pool.storedCharge -= chargeOf(form & FORM.storedMask);
+    if ((form & FORM.pinned) === 0) {
+      this.#dropContent(record[at + PAGE.place], form);
       this.#unlink(page);
       this.#release(page);
       return;
     }
-    const object = pages.get(page, PAGE.object);
+    const object = record[at + PAGE.object];
     objects.set(object, OBJECT.ghosts, objects.get(object, OBJECT.ghosts) + 1);
     this.#unlink(page);
     pages.set(page, PAGE.objectPrevious, GHOST);
@@ -210,17 +230,20 @@ export class Holdings {
 
   /** Copies a page's content to a guest's page, zeros behind it. @returns how many bytes were stored of it. */
   read(page: number, into: Uint8Array): number {
-    const form = this.table.pages.get(page, PAGE.form);
+    const { pages } = this.table;
+    const record = pages.segmentOf(page);
+    const at = pages.offsetOf(page);
+    const form = record[at + PAGE.form];
     const stored = form & FORM.storedMask;
     const original = (form >> FORM.originalShift) & FORM.originalMask;
     const codec = ((form >> FORM.codecShift) & FORM.codecMask) as CodecId;
     if (stored === 0) {
       into.fill(0, 0, PAGE_BYTES);
     } else if (codec === CODEC.raw || codec === CODEC.opaque) {
-      this.store.read(this.placeOf(page, form), into, 0, stored);
+      this.store.read(this.chunkOf(record[at + PAGE.place], form), into, 0, stored);
       if (stored < PAGE_BYTES) into.fill(0, stored, PAGE_BYTES);
     } else {
-      this.store.read(this.placeOf(page, form), this.former.room(stored), 0, stored);
+      this.store.read(this.chunkOf(record[at + PAGE.place], form), this.former.room(stored), 0, stored);
       this.former.decode(codec, original, stored, into);
     }
     return original;
@@ -235,8 +258,8 @@ export class Holdings {
     }
   }
 
-  placeOf(page: number, form: number): number {
-    const place = this.table.pages.get(page, PAGE.place);
+  /** Where the stored bytes of a page lie. */
+  chunkOf(place: number, form: number): number {
     return (form & FORM.shared) === 0 ? place : this.contents.place(place);
   }
 
@@ -248,6 +271,7 @@ export class Holdings {
 
   /** Puts an ephemeral page at the end of both lists. */
   refresh(page: number, pool: Pool): void {
+    for (const watcher of pool.owner.watchers) watcher.moved(page);
     this.#take(page, PAGE.globalPrevious);
     this.#append(this.global, page, PAGE.globalPrevious);
     this.#take(page, PAGE.ownPrevious);
@@ -273,6 +297,7 @@ export class Holdings {
       for (let page = pages.get(from.own, PAGE.ownNext); page !== from.own;) {
         const next = pages.get(page, PAGE.ownNext);
         if (this.table.poolOf(page) === pool.number) {
+          for (const watcher of from.watchers) watcher.moved(page);
           this.#take(page, PAGE.ownPrevious);
           this.#insertAfter(after, page, PAGE.ownPrevious);
           after = page;
@@ -349,12 +374,12 @@ export class Holdings {
   #makeContent(page: number, pool: Pool): number {
     const { former, store } = this;
     const { stored } = former;
-    this.#form = stored | (former.original << FORM.originalShift) | (former.codec << FORM.codecShift);
+    this.#form = this.#formWord();
     if (pool.sharing) return this.#shareContent();
     if (stored === 0) return -1;
     const place = store.allocate(stored, page, this.#slabLimit);
     if (place === -1) return NO_ROOM;
-    store.write(place, former.bytes, stored);
+    store.write(place, former.bytes, former.at, stored);
     this.charged += chargeOf(stored);
     return place;
   }
@@ -377,7 +402,7 @@ export class Holdings {
         contents.drop(content);
         return NO_ROOM;
       }
-      store.write(place, former.bytes, former.stored);
+      store.write(place, former.bytes, former.at, former.stored);
       contents.setPlace(content, place);
     }
     this.charged += CHARGE.content + chargeOf(former.stored);

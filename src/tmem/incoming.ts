@@ -5,9 +5,9 @@
 import { CODEC, isCodec } from '../codec/codec.ts';
 import { fromUuid, toHex } from '../bytes/hex.ts';
 import { TransmigrateError, type ErrorCode } from '../errors.ts';
-import type { Client, Pool } from './clients.ts';
+import { authoriseUuid, type Client, type Pool } from './clients.ts';
 import { HANDLE_HALVES, PAGE_BYTES, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
-import { authoriseUuid, type ClientSettings, type TmemEngine } from './engine.ts';
+import type { ClientSettings, TmemEngine } from './engine.ts';
 import {
   BATCH_HEAD_BYTES,
   ENTRY_LIMITS,
@@ -17,6 +17,8 @@ import {
 } from './page-batch.ts';
 import { OBJECT } from './page-table.ts';
 import { copyBytes } from './platform.ts';
+import { decideTmem, type TmemDecision, type TmemPolicy } from './policy.ts';
+import type { ClientImage } from './snapshot.ts';
 
 /** A pool to make (stream 10.2). */
 export interface IncomingPool {
@@ -37,9 +39,11 @@ export class IncomingTmem {
   #state: 'loading' | 'running' | 'gone' = 'loading';
   /** Pages that were loaded. */
   loaded = 0;
+  /** What was made of the stream's requests, when the client was admitted under a policy. */
+  decisions: readonly TmemDecision[] = [];
 
   /**
-   * Begins. What a stream asks for is decided by the caller, the destination's policy (T6): `granted` is what it gets.
+   * Begins with settings that are granted already; `admit` has a policy decide on them first.
    * @throws TMEM_CLIENT_EXISTS, or TMEM_NO_MEMORY when there are too many clients; USAGE for settings out of range.
    */
   constructor(
@@ -65,6 +69,17 @@ export class IncomingTmem {
       this.rollback();
       throw error;
     }
+  }
+
+  /**
+   * Begins with what a stream asks for, as far as the destination's policy grants it (T6); `decisions` says how far.
+   * @throws TMEM_CLIENT_EXISTS, TMEM_NO_MEMORY, as the constructor does.
+   */
+  static admit(engine: TmemEngine, clientId: number, asked: ClientImage, policy: TmemPolicy = {}): IncomingTmem {
+    const { settings, authorised, decisions } = decideTmem(asked, policy, engine.standard);
+    const incoming = new IncomingTmem(engine, clientId, settings, authorised);
+    incoming.decisions = decisions;
+    return incoming;
   }
 
   /**
@@ -238,12 +253,15 @@ export class IncomingTmem {
     if (at + stored > body.byteLength)
       throw fault('LENGTH_MISMATCH', 'The stored bytes of a page go beyond the batch.');
     const { former } = this.#engine.holdings;
-    // One copy: into the former's own buffer, from where they are checked and then kept.
-    copyBytes(body, at, former.room(stored), 0, stored);
-    if (codec !== CODEC.zero && codec !== CODEC.raw && codec !== CODEC.opaque) {
+    if (codec === CODEC.zero || codec === CODEC.raw || codec === CODEC.opaque) {
+      former.adopt(codec, original, stored, body, at);
+    } else {
+      // Decoders read a whole array: the former has one of each length.
+      const room = former.room(stored);
+      copyBytes(body, at, room, 0, stored);
       former.decode(codec, original, stored, this.#page);
+      former.adopt(codec, original, stored, room, 0);
     }
-    former.adopt(codec, original, stored);
     const result = this.#engine.restorePage(pool, this.#handle);
     if (result !== RESULT.done) {
       throw fault('TMEM_NO_MEMORY', `No room for a page of tmem client ${this.#client.id}.`, {
@@ -253,8 +271,10 @@ export class IncomingTmem {
         allowance: this.#client.allowance,
       });
     }
-    const object = this.#engine.holdings.table.findObject(pool.number, this.#handle);
-    this.#engine.holdings.table.objects.set(object, OBJECT.lastClient, this.#client.id);
+    if (pool.shared) {
+      const { table } = this.#engine.holdings;
+      table.objects.set(table.findObject(pool.number, this.#handle), OBJECT.lastClient, this.#client.id);
+    }
     this.loaded++;
     return stored;
   }

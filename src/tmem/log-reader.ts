@@ -6,6 +6,10 @@
  * sent in, compared with what the destination has acknowledged, says which of the other two it is. When a page goes
  * that some version of was sent, whatever the cause, an invalidation is queued; invalidations go before pages. So the
  * order in which the destination applies the steps of a channel leaves it with what the source had.
+ *
+ * Ephemeral pages go over the first channel, and a page that the destination does not have goes after all that are
+ * older. A put over a page leaves its place in the order alone, here and there; so the destination evicts them in the
+ * order in which the source would have.
  */
 import { TransmigrateError } from '../errors.ts';
 import type { Client, Pool, Watcher } from './clients.ts';
@@ -16,6 +20,7 @@ import { InvalidationQueue } from './invalidations.ts';
 import { BATCH_HEAD_BYTES, INVALIDATE_SCOPE, PageBatch, writeHead } from './page-batch.ts';
 import { PageMarks } from './page-marks.ts';
 import { OBJECT, PAGE } from './page-table.ts';
+import { RecencyWalk } from './recency-walk.ts';
 import {
   clientOf,
   countReader,
@@ -30,7 +35,7 @@ import {
 
 /** How a client's pages are sent. */
 export interface LogOptions extends ReadOptions {
-  /** Channels: 1 to 16, by default 1. All that concerns an object goes over one. */
+  /** Channels: 1 to 16, by default 1. All that concerns an object goes over one; ephemeral pages over the first. */
   readonly channels?: number;
 }
 
@@ -86,6 +91,11 @@ export class TmemLog implements Watcher {
   /** Pools that were opened, by incarnation. */
   readonly #open = new Map<number, PoolImage>();
   readonly #handle = new Uint32Array(HANDLE_HALVES);
+  readonly #walk: RecencyWalk;
+  /** Ephemeral pages that are to be sent and never were. */
+  #fresh = 0;
+  /** After a cut: any page may be one that the destination does not have. */
+  #again = false;
   readonly #lives = (incarnation: number): boolean => this.#open.has(incarnation);
   #step = 0;
   #refused: TransmigrateError | undefined;
@@ -106,15 +116,17 @@ export class TmemLog implements Watcher {
     this.#engine = engine;
     this.#client = client;
     this.#channels = channels;
-    this.#marks = new PageMarks(channels);
+    // Ephemeral pages are marked as if they had a channel of their own, behind the others.
+    this.#marks = new PageMarks(channels + 1);
+    this.#walk = new RecencyWalk(engine.holdings.table.pages, client.own);
     this.#queues = Array.from({ length: channels }, () => new InvalidationQueue());
     this.#acknowledged = Array.from({ length: channels }, () => 0);
-    this.#cursors = Array.from({ length: channels }, () => 0);
+    this.#cursors = Array.from({ length: channels + 1 }, () => 0);
     this.#batch = new PageBatch(options.codecs);
     // Incarnations ascend in a stream (stream 4), while pools are listed by slot.
     for (const [slot, pool] of pools.toSorted(([, one], [, other]) => one.incarnation - other.incarnation)) {
       this.opened(pool, slot);
-      if (this.#travels(pool)) engine.holdings.eachPage(pool, (page) => this.#mark(page));
+      if (this.#travels(pool)) engine.holdings.eachPage(pool, (page) => this.#mark(page, pool));
     }
     client.watchers.push(this);
   }
@@ -145,17 +157,25 @@ export class TmemLog implements Watcher {
   /**
    * The next thing to send on a channel, or undefined when there is nothing now. Pools come first, then invalidations,
    * then pages.
-   * @throws TMEM_SHARED_POOL when another client has joined a persistent pool that travels.
+   * @throws TMEM_SHARED_POOL when another client has joined a persistent pool that travels; USAGE for a channel that
+   * the log does not have.
    */
   next(channel: number): LogStep | undefined {
+    this.#checkChannel(channel);
     if (this.#refused !== undefined) throw this.#refused;
     if (this.#closed) return undefined;
     if (this.#step >= LAST_STEP) throw new TransmigrateError('LIMIT_EXCEEDED', 'A tmem log has too many steps.');
-    return this.#meeting() ?? this.#invalidate(channel) ?? this.#sendPages(channel);
+    return (
+      this.#meeting() ??
+      this.#invalidate(channel) ??
+      this.#sendMarked(channel) ??
+      (channel === 0 ? this.#sendEphemeral() : undefined)
+    );
   }
 
-  /** The destination has applied all steps of a channel up to this one: they are held. */
+  /** The destination has applied all steps of a channel up to this one: they are held. @throws USAGE, as `next` does */
   acknowledge(channel: number, step: number): void {
+    this.#checkChannel(channel);
     if (step <= this.#acknowledged[channel]) return;
     this.#acknowledged[channel] = Math.min(step, this.#step);
     this.#queues[channel].acknowledge(step);
@@ -173,10 +193,13 @@ export class TmemLog implements Watcher {
     for (let channel = 0; channel < this.#channels; channel++) this.acknowledge(channel, acknowledged[channel] ?? 0);
     for (const queue of this.#queues) queue.resume();
     for (const meeting of this.#meetings) meeting.step = 0;
+    const { holdings } = this.#engine;
     this.#marks.eachSent((page, step) => {
-      const channel = this.#channelOf(page);
-      if (step > this.#acknowledged[channel]) this.#marks.mark(page, channel);
+      const pool = holdings.pools[holdings.table.poolOf(page)]!;
+      if (step > this.#acknowledged[this.#channelOf(page, pool)]) this.#marks.mark(page, this.#laneOf(page, pool));
     });
+    this.#walk.restart();
+    this.#again = true;
   }
 
   /** Ends the reader. */
@@ -190,18 +213,20 @@ export class TmemLog implements Watcher {
 
   /** @internal */
   stored(page: number, pool: Pool): void {
-    if (this.#travels(pool)) this.#mark(page);
+    if (this.#travels(pool)) this.#mark(page, pool);
   }
 
   /** @internal */
   removed(page: number, pool: Pool): void {
-    if (!this.#travels(pool)) return;
-    const channel = this.#channelOf(page);
-    this.#marks.clear(page, channel);
-    if (this.#marks.sent(page) === 0) return;
-    this.#marks.setSent(page, 0);
+    this.#walk.leaves(page);
+    if (!this.#travels(pool) || !this.#forget(page, pool)) return;
     this.#engine.holdings.table.handleOf(page, this.#handle);
-    this.#queues[channel].push(INVALIDATE_SCOPE.pages, pool.incarnation, this.#handle);
+    this.#queues[this.#channelOf(page, pool)].push(INVALIDATE_SCOPE.pages, pool.incarnation, this.#handle);
+  }
+
+  /** @internal */
+  moved(page: number): void {
+    this.#walk.leaves(page);
   }
 
   /** @internal One invalidation for an object, if more than one of its pages was sent. */
@@ -214,21 +239,17 @@ export class TmemLog implements Watcher {
       if (this.#marks.sent(page) !== 0) sent++;
     }
     if (sent < 2) return;
-    for (let page = first; page !== 0; page = table.pages.get(page, PAGE.objectNext)) {
-      if (this.#marks.sent(page) !== 0) this.#marks.setSent(page, 0);
-    }
+    for (let page = first; page !== 0; page = table.pages.get(page, PAGE.objectNext)) this.#forget(page, pool);
     table.handleOf(first, this.#handle);
-    this.#queues[this.#channelOf(first)].push(INVALIDATE_SCOPE.objects, pool.incarnation, this.#handle);
+    this.#queues[this.#channelOf(first, pool)].push(INVALIDATE_SCOPE.objects, pool.incarnation, this.#handle);
   }
 
   /** @internal */
   renumbered(old: number, page: number, pool: Pool): void {
+    this.#walk.renumbered(old, page);
     if (!this.#travels(pool)) return;
-    this.#marks.clear(old, this.#channelOf(old));
     const sent = this.#marks.sent(old);
-    if (sent === 0) return;
-    this.#marks.setSent(old, 0);
-    this.#marks.setSent(page, sent);
+    if (this.#forget(old, pool)) this.#marks.setSent(page, sent);
   }
 
   /** @internal */
@@ -248,10 +269,7 @@ export class TmemLog implements Watcher {
     if (image === undefined) return;
     // Every page of it that is marked must be forgotten: its record can be another page soon.
     if (this.#travels(pool)) {
-      this.#engine.holdings.eachPage(pool, (page) => {
-        this.#marks.clear(page, this.#channelOf(page));
-        if (this.#marks.sent(page) !== 0) this.#marks.setSent(page, 0);
-      });
+      this.#engine.holdings.eachPage(pool, (page) => void this.#forget(page, pool));
       this.#pages[pool.number] = undefined;
     }
     this.#open.delete(pool.incarnation);
@@ -270,12 +288,20 @@ export class TmemLog implements Watcher {
     }
   }
 
+  #checkChannel(channel: number): void {
+    if (Number.isInteger(channel) && channel >= 0 && channel < this.#channels) return;
+    throw new TransmigrateError('USAGE', `A tmem log with ${this.#channels} channels has no channel ${channel}.`, {
+      data: { channel, channels: this.#channels },
+    });
+  }
+
   #travels(pool: Pool): boolean {
     return this.#pages[pool.number] === pool.incarnation;
   }
 
-  #channelOf(page: number): number {
-    if (this.#channels === 1) return 0;
+  /** The channel that a page goes over. */
+  #channelOf(page: number, pool: Pool): number {
+    if (this.#channels === 1 || !pool.persistent) return 0;
     const { pages, objects } = this.#engine.holdings.table;
     const object = pages.get(page, PAGE.object);
     let hash = 0;
@@ -283,8 +309,23 @@ export class TmemLog implements Watcher {
     return (finish(hash) >>> 0) % this.#channels;
   }
 
-  #mark(page: number): void {
-    this.#marks.mark(page, this.#channelOf(page));
+  /** Where a page is marked. */
+  #laneOf(page: number, pool: Pool): number {
+    return pool.persistent ? this.#channelOf(page, pool) : this.#channels;
+  }
+
+  #mark(page: number, pool: Pool): void {
+    const news = this.#marks.mark(page, this.#laneOf(page, pool));
+    if (news && !pool.persistent && this.#marks.sent(page) === 0) this.#fresh++;
+  }
+
+  /** A page is not to be sent. @returns whether it was once. */
+  #forget(page: number, pool: Pool): boolean {
+    const sent = this.#marks.sent(page) !== 0;
+    const news = this.#marks.clear(page, this.#laneOf(page, pool));
+    if (news && !pool.persistent && !sent) this.#fresh--;
+    if (sent) this.#marks.setSent(page, 0);
+    return sent;
   }
 
   #meeting(): LogStep | undefined {
@@ -308,29 +349,60 @@ export class TmemLog implements Watcher {
     return { kind: 'invalidate', step: ++this.#step, incarnation: queue.incarnation, count: queue.count, body };
   }
 
-  #sendPages(channel: number): LogStep | undefined {
+  /** Pages of one pool that are marked in a lane, by their numbers. */
+  #sendMarked(lane: number): LogStep | undefined {
     const marks = this.#marks;
-    if (marks.counts[channel] === 0) return undefined;
-    const { holdings } = this.#engine;
+    if (marks.counts[lane] === 0) return undefined;
+    const { table } = this.#engine.holdings;
     const batch = this.#batch;
     batch.clear();
-    let page = marks.next(this.#cursors[channel], channel) || marks.next(0, channel);
-    const pool = holdings.table.poolOf(page);
-    const step = ++this.#step;
+    let page = marks.next(this.#cursors[lane], lane) || marks.next(0, lane);
+    const pool = table.poolOf(page);
     // Where the search goes on: at the first page that was passed over because it is another pool's.
     let cursor = 0;
     let last = page;
-    for (; page !== 0 && !batch.full; page = marks.next(page + 1, channel)) {
+    for (; page !== 0 && !batch.full; page = marks.next(page + 1, lane)) {
       last = page;
-      if (holdings.table.poolOf(page) !== pool) {
-        if (cursor === 0) cursor = page;
-        continue;
-      }
-      batch.add(holdings, page);
-      marks.clear(page, channel);
-      marks.setSent(page, step);
+      if (table.poolOf(page) === pool) this.#send(page, lane);
+      else if (cursor === 0) cursor = page;
     }
-    this.#cursors[channel] = cursor === 0 ? last + 1 : cursor;
+    this.#cursors[lane] = cursor === 0 ? last + 1 : cursor;
+    return this.#pagesStep(pool);
+  }
+
+  /** Ephemeral pages: first those that the destination may not have, from the oldest on; then the others. */
+  #sendEphemeral(): LogStep | undefined {
+    const lane = this.#channels;
+    if (this.#marks.counts[lane] === 0) return undefined;
+    if (this.#fresh === 0 && !this.#again) return this.#sendMarked(lane);
+    const { table } = this.#engine.holdings;
+    const batch = this.#batch;
+    batch.clear();
+    let pool = 0;
+    let page = this.#walk.next;
+    for (; page !== 0 && !batch.full; page = this.#walk.next) {
+      if (this.#marks.isMarked(page, lane)) {
+        const itsPool = table.poolOf(page);
+        if (pool !== 0 && itsPool !== pool) break;
+        pool = itsPool;
+        if (this.#marks.sent(page) === 0) this.#fresh--;
+        this.#send(page, lane);
+      }
+      this.#walk.take(page);
+    }
+    if (page === 0) this.#again = false;
+    return pool === 0 ? this.#sendMarked(lane) : this.#pagesStep(pool);
+  }
+
+  #send(page: number, lane: number): void {
+    this.#batch.add(this.#engine.holdings, page);
+    this.#marks.clear(page, lane);
+    this.#marks.setSent(page, this.#step + 1);
+  }
+
+  #pagesStep(pool: number): LogStep {
+    const batch = this.#batch;
+    const step = ++this.#step;
     this.sent.pages += batch.count;
     const incarnation = this.#pages[pool]!;
     return { kind: 'pages', step, incarnation, count: batch.count, body: batch.finish(incarnation) };

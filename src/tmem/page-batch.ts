@@ -63,7 +63,9 @@ export class PageBatch {
   add(holdings: Holdings, page: number): void {
     const { pages, objects } = holdings.table;
     const view = this.#view;
-    const form = pages.get(page, PAGE.form);
+    const record = pages.segmentOf(page);
+    const recordAt = pages.offsetOf(page);
+    const form = record[recordAt + PAGE.form];
     let codec = (form >> FORM.codecShift) & FORM.codecMask;
     let stored = form & FORM.storedMask;
     const original = (form >> FORM.originalShift) & FORM.originalMask;
@@ -74,13 +76,16 @@ export class PageBatch {
       codec = CODEC.raw;
       stored = original;
     } else if (stored > 0) {
-      holdings.store.read(holdings.placeOf(page, form), this.#buffer, target, stored);
+      const chunk = holdings.chunkOf(record[recordAt + PAGE.place], form);
+      holdings.store.read(chunk, this.#buffer, target, stored);
     }
     this.#used += stored;
     let at = this.count++ * PAGE_ENTRY_BYTES;
-    const object = pages.get(page, PAGE.object);
-    for (let half = 0; half < 6; half++, at += 4) view.setInt32(at, objects.get(object, OBJECT.id + half), true);
-    view.setInt32(at, pages.get(page, PAGE.index), true);
+    const object = record[recordAt + PAGE.object];
+    const ofObject = objects.segmentOf(object);
+    const objectAt = objects.offsetOf(object) + OBJECT.id;
+    for (let half = 0; half < 6; half++, at += 4) view.setInt32(at, ofObject[objectAt + half], true);
+    view.setInt32(at, record[recordAt + PAGE.index], true);
     view.setInt32(at + 4, original, true);
     view.setInt32(at + 8, stored, true);
     view.setInt32(at + 12, codec, true);

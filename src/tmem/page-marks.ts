@@ -37,25 +37,33 @@ export class PageMarks {
     this.#segment(page).sent[page & SEGMENT_MASK] = step;
   }
 
-  /** Says that a page is to be sent on a channel. */
-  mark(page: number, channel: number): void {
+  /** Whether a page is to be sent on a channel. */
+  isMarked(page: number, channel: number): boolean {
+    const unsent = this.#segments[page >> SEGMENT_SHIFT]?.unsent;
+    return unsent !== undefined && (unsent[channel * WORDS + ((page & SEGMENT_MASK) >> 5)] & (1 << (page & 31))) !== 0;
+  }
+
+  /** Says that a page is to be sent on a channel. @returns whether that is news. */
+  mark(page: number, channel: number): boolean {
     const { unsent } = this.#segment(page);
     const word = channel * WORDS + ((page & SEGMENT_MASK) >> 5);
     const bit = 1 << (page & 31);
-    if ((unsent[word] & bit) !== 0) return;
+    if ((unsent[word] & bit) !== 0) return false;
     unsent[word] |= bit;
     this.counts[channel]++;
+    return true;
   }
 
-  /** Says that a page is not to be sent. */
-  clear(page: number, channel: number): void {
+  /** Says that a page is not to be sent. @returns whether that is news. */
+  clear(page: number, channel: number): boolean {
     const segment = this.#segments[page >> SEGMENT_SHIFT];
-    if (segment === undefined) return;
+    if (segment === undefined) return false;
     const word = channel * WORDS + ((page & SEGMENT_MASK) >> 5);
     const bit = 1 << (page & 31);
-    if ((segment.unsent[word] & bit) === 0) return;
+    if ((segment.unsent[word] & bit) === 0) return false;
     segment.unsent[word] &= ~bit;
     this.counts[channel]--;
+    return true;
   }
 
   /** The first page from `from` on that is to be sent on a channel; 0 when there is none up to the end. */

@@ -3,22 +3,22 @@ import { HANDLE_HALVES, TMEM_LIMITS } from './constants.ts';
 import { candidate, finish, IdTable, mix } from './id-table.ts';
 import { Records } from './records.ts';
 
-/** Words of a page's record. */
+/** Words of a page's record. What a get needs comes first, so that it lies in one line of the cache. */
 export const PAGE = {
   object: 0,
   index: 1,
-  objectPrevious: 2,
-  objectNext: 3,
-  /** Among all ephemeral pages by recency. Of a persistent page, a number by order of putting: low and high half. */
-  globalPrevious: 4,
-  globalNext: 5,
-  /** Among the ephemeral pages of the owner of the pool. */
-  ownPrevious: 6,
-  ownNext: 7,
   /** Where the stored bytes are; with FORM_SHARED the number of a content. */
-  place: 8,
+  place: 2,
   /** Lengths, codec and flags: FORM_*. */
-  form: 9,
+  form: 3,
+  objectPrevious: 4,
+  objectNext: 5,
+  /** Among all ephemeral pages by recency. Of a persistent page, a number by order of putting: low and high half. */
+  globalPrevious: 6,
+  globalNext: 7,
+  /** Among the ephemeral pages of the owner of the pool. */
+  ownPrevious: 8,
+  ownNext: 9,
 } as const;
 const PAGE_WORDS = 10;
 
@@ -49,8 +49,15 @@ export const OBJECT = {
   lastClient: 11,
   /** Pages that are gone but that a snapshot has yet to read. */
   ghosts: 12,
+  /** The number less the index of the page that it was made for. Pages of which this holds are *regular*. */
+  base: 13,
+  /** How many pages are regular. */
+  regular: 14,
 } as const;
-const OBJECT_WORDS = 13;
+const OBJECT_WORDS = 15;
+
+/** A page that is gone but pinned has this in place of its neighbour in the object. */
+export const GHOST = -1;
 
 const NO_PLACE = -1;
 
@@ -82,10 +89,21 @@ class PageIndex extends IdTable {
     for (let slot = hash & mask; table[slot] !== 0; slot = (slot + 1) & mask) {
       const page = candidate(table[slot], hash);
       if (page === 0) continue;
-      if (pages.get(page, PAGE.index) === index && pages.get(page, PAGE.object) === object) return page;
+      const record = pages.segmentOf(page);
+      const at = pages.offsetOf(page);
+      if (record[at + PAGE.index] === index && record[at + PAGE.object] === object) return page;
     }
     return 0;
   }
+}
+
+/** Whether a record is the object that a handle names in a pool. */
+function isObject(objects: Records, object: number, pool: number, handle: Uint32Array): boolean {
+  const record = objects.segmentOf(object);
+  const at = objects.offsetOf(object);
+  if (record[at + OBJECT.pool] !== pool) return false;
+  for (let half = 0; half < 6; half++) if (record[at + half] !== (handle[half] | 0)) return false;
+  return true;
 }
 
 class ObjectIndex extends IdTable {
@@ -105,8 +123,10 @@ class ObjectIndex extends IdTable {
   }
 
   hashOf(object: number): number {
-    let h = mix(this.#seed, this.#objects.get(object, OBJECT.pool));
-    for (let half = 0; half < 6; half++) h = mix(h, this.#objects.get(object, half));
+    const record = this.#objects.segmentOf(object);
+    const at = this.#objects.offsetOf(object);
+    let h = mix(this.#seed, record[at + OBJECT.pool]);
+    for (let half = 0; half < 6; half++) h = mix(h, record[at + half]);
     return finish(h);
   }
 
@@ -117,10 +137,7 @@ class ObjectIndex extends IdTable {
     const objects = this.#objects;
     for (let slot = hash & mask; table[slot] !== 0; slot = (slot + 1) & mask) {
       const object = candidate(table[slot], hash);
-      if (object === 0 || objects.get(object, OBJECT.pool) !== pool) continue;
-      let half = 0;
-      while (half < 6 && objects.get(object, half) === (handle[half] | 0)) half++;
-      if (half === 6) return object;
+      if (object !== 0 && isObject(objects, object, pool, handle)) return object;
     }
     return 0;
   }
@@ -158,16 +175,37 @@ export class PageTable {
   findObject(pool: number, handle: Uint32Array): number {
     // Guests go through an object page by page: most of the time it is the one of the last time.
     const last = this.#lastObject;
-    if (last !== 0 && this.#isObject(last, pool, handle)) return last;
+    if (last !== 0 && isObject(this.objects, last, pool, handle)) return last;
     const found = this.#objectIndex.find(pool, handle);
     if (found !== 0) this.#lastObject = found;
     return found;
   }
 
-  /** The page with this handle in a pool; 0 when there is none. */
+  /**
+   * The page with this handle in a pool; 0 when there is none.
+   *
+   * Guests put an object's pages one after the other, and then their records have numbers one after the other. Such a
+   * page is regular: its number follows from its index. It is not in the index of pages, which would cost a line of the
+   * cache for each page that is put, sought or removed. Only the others are.
+   */
   find(pool: number, handle: Uint32Array): number {
     const object = this.findObject(pool, handle);
-    return object === 0 ? 0 : this.#pageIndex.find(object, handle[6] | 0);
+    if (object === 0) return 0;
+    const index = handle[6] | 0;
+    const ofObject = this.objects.segmentOf(object);
+    const objectAt = this.objects.offsetOf(object);
+    const regular = ofObject[objectAt + OBJECT.regular];
+    if (regular > 0) {
+      const guess = (ofObject[objectAt + OBJECT.base] + index) | 0;
+      if (guess > 0 && this.pages.has(guess)) {
+        const record = this.pages.segmentOf(guess);
+        const at = this.pages.offsetOf(guess);
+        const same = record[at + PAGE.index] === index && record[at + PAGE.object] === object;
+        if (same && record[at + PAGE.objectPrevious] !== GHOST) return guess;
+      }
+      if (regular === ofObject[objectAt + OBJECT.pages]) return 0;
+    }
+    return this.#pageIndex.find(object, index);
   }
 
   firstObject(pool: number): number {
@@ -183,10 +221,12 @@ export class PageTable {
     const page = this.pages.allocate();
     if (page === 0) return 0;
     let object = this.findObject(pool, handle);
-    if (object === 0) object = this.#newObject(pool, handle);
-    this.pages.set(page, PAGE.object, object);
-    this.pages.set(page, PAGE.index, handle[6] | 0);
-    this.pages.set(page, PAGE.place, NO_PLACE);
+    if (object === 0) object = this.#newObject(pool, handle, (page - handle[6]) | 0);
+    const record = this.pages.segmentOf(page);
+    const at = this.pages.offsetOf(page);
+    record[at + PAGE.object] = object;
+    record[at + PAGE.index] = handle[6];
+    record[at + PAGE.place] = NO_PLACE;
     this.#link(object, page);
     return page;
   }
@@ -197,16 +237,20 @@ export class PageTable {
    */
   unlink(page: number): void {
     const { pages, objects } = this;
-    const object = pages.get(page, PAGE.object);
-    this.#pageIndex.remove(this.#pageIndex.hash(object, pages.get(page, PAGE.index)), page);
-    const previous = pages.get(page, PAGE.objectPrevious);
-    const next = pages.get(page, PAGE.objectNext);
-    if (previous === 0) objects.set(object, OBJECT.first, next);
+    const record = pages.segmentOf(page);
+    const at = pages.offsetOf(page);
+    const object = record[at + PAGE.object];
+    const index = record[at + PAGE.index];
+    const previous = record[at + PAGE.objectPrevious];
+    const next = record[at + PAGE.objectNext];
+    const ofObject = objects.segmentOf(object);
+    const objectAt = objects.offsetOf(object);
+    if (previous === 0) ofObject[objectAt + OBJECT.first] = next;
     else pages.set(previous, PAGE.objectNext, next);
     if (next !== 0) pages.set(next, PAGE.objectPrevious, previous);
-    const left = objects.get(object, OBJECT.pages) - 1;
-    objects.set(object, OBJECT.pages, left);
-    if (left === 0) this.#unlinkObject(object);
+    if (((page - index) | 0) === ofObject[objectAt + OBJECT.base]) ofObject[objectAt + OBJECT.regular]--;
+    else this.#pageIndex.remove(this.#pageIndex.hash(object, index), page);
+    if (--ofObject[objectAt + OBJECT.pages] === 0) this.#unlinkObject(object);
   }
 
   /** Puts `page`, which was made for a handle that is there already, in the place of `old`. */
@@ -242,30 +286,30 @@ export class PageTable {
     return this.objects.get(this.pages.get(page, PAGE.object), OBJECT.pool);
   }
 
-  #isObject(object: number, pool: number, handle: Uint32Array): boolean {
-    const { objects } = this;
-    if (objects.get(object, OBJECT.pool) !== pool) return false;
-    for (let half = 0; half < 6; half++) if (objects.get(object, half) !== (handle[half] | 0)) return false;
-    return true;
-  }
-
   #link(object: number, page: number): void {
     const { pages, objects } = this;
-    const first = objects.get(object, OBJECT.first);
-    pages.set(page, PAGE.objectPrevious, 0);
-    pages.set(page, PAGE.objectNext, first);
+    const ofObject = objects.segmentOf(object);
+    const objectAt = objects.offsetOf(object);
+    const record = pages.segmentOf(page);
+    const at = pages.offsetOf(page);
+    const first = ofObject[objectAt + OBJECT.first];
+    record[at + PAGE.objectPrevious] = 0;
+    record[at + PAGE.objectNext] = first;
     if (first !== 0) pages.set(first, PAGE.objectPrevious, page);
-    objects.set(object, OBJECT.first, page);
-    objects.set(object, OBJECT.pages, objects.get(object, OBJECT.pages) + 1);
-    this.#pageIndex.add(this.#pageIndex.hash(object, pages.get(page, PAGE.index)), page);
+    ofObject[objectAt + OBJECT.first] = page;
+    ofObject[objectAt + OBJECT.pages]++;
+    const index = record[at + PAGE.index];
+    if (((page - index) | 0) === ofObject[objectAt + OBJECT.base]) ofObject[objectAt + OBJECT.regular]++;
+    else this.#pageIndex.add(this.#pageIndex.hash(object, index), page);
   }
 
-  #newObject(pool: number, handle: Uint32Array): number {
+  #newObject(pool: number, handle: Uint32Array, base: number): number {
     // There are never more objects than pages, so this can't fail after the page was made.
     const { objects } = this;
     const object = objects.allocate();
     for (let half = 0; half < 6; half++) objects.set(object, half, handle[half]);
     objects.set(object, OBJECT.pool, pool);
+    objects.set(object, OBJECT.base, base);
     const first = this.#firstObject[pool] ?? 0;
     objects.set(object, OBJECT.next, first);
     if (first !== 0) objects.set(first, OBJECT.previous, object);

@@ -7,6 +7,8 @@ const SEGMENT_SHIFT = 12;
 const SEGMENT = 1 << SEGMENT_SHIFT;
 const SEGMENT_MASK = SEGMENT - 1;
 const NOT_LISTED = -1;
+/** Where a free record names the next one. All else of it is zero, so that its first word says that it is free. */
+const LINK = 1;
 
 export class Records {
   readonly #width: number;
@@ -54,6 +56,24 @@ export class Records {
     return this.used >= this.#limit;
   }
 
+  /** Whether there is a segment where a record of this number would lie. */
+  has(id: number): boolean {
+    return this.#segments[id >>> SEGMENT_SHIFT] !== undefined;
+  }
+
+  /**
+   * Where a record lies, for whoever needs several of its words: word w of it is `segmentOf(id)[offsetOf(id) + w]`.
+   * Valid until the record is freed.
+   */
+  segmentOf(id: number): Int32Array {
+    return this.#segments[id >>> SEGMENT_SHIFT]!;
+  }
+
+  /** The second half of `segmentOf`. */
+  offsetOf(id: number): number {
+    return (id & SEGMENT_MASK) * this.#width;
+  }
+
   get(id: number, word: number): number {
     return this.#segments[id >>> SEGMENT_SHIFT]![(id & SEGMENT_MASK) * this.#width + word];
   }
@@ -71,8 +91,8 @@ export class Records {
     this.#used[segment]++;
     const free = this.#firstFree[segment];
     if (free !== 0) {
-      this.#firstFree[segment] = this.get(free, 0);
-      this.set(free, 0, 0);
+      this.#firstFree[segment] = this.get(free, LINK);
+      this.set(free, LINK, 0);
       this.#unlistIfFull(segment);
       return free;
     }
@@ -85,8 +105,8 @@ export class Records {
     const number = id >>> SEGMENT_SHIFT;
     const segment = this.#segments[number]!;
     const at = (id & SEGMENT_MASK) * this.#width;
-    for (let word = 1; word < this.#width; word++) segment[at + word] = 0;
-    segment[at] = this.#firstFree[number];
+    for (let word = 0; word < this.#width; word++) segment[at + word] = 0;
+    segment[at + LINK] = this.#firstFree[number];
     this.#firstFree[number] = id;
     this.used--;
     if (this.#listedAt[number] === NOT_LISTED) {

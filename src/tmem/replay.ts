@@ -6,41 +6,16 @@ import { CODEC } from '../codec/codec.ts';
 import { crc32 } from '../codec/platform.ts';
 import { hexNumber } from '../bytes/hex.ts';
 import { TransmigrateError } from '../errors.ts';
-import type { Client } from './clients.ts';
+import { authoriseUuid, type Client, type Pool } from './clients.ts';
 import { CLIENT_FLAG, HANDLE_HALVES, PAGE_BYTES, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
-import { authoriseUuid, TmemEngine } from './engine.ts';
+import { TmemEngine } from './engine.ts';
 import { fillPattern } from './page-pattern.ts';
 import { ReferenceSave } from './reference-save.ts';
+import { parseLine, type Line } from './replay-line.ts';
 import { listDifferences } from './replay-list.ts';
 
 /** Stands for all clients. */
 const ALL_CLIENTS = 65_535;
-
-/** A line of a recording. What an operation does not have is absent. */
-interface Line {
-  readonly n: number;
-  readonly op: string;
-  readonly c?: number;
-  readonly p?: number;
-  readonly o?: string;
-  readonly i?: number;
-  readonly rc?: number;
-  readonly pg?: string;
-  readonly crc?: string;
-  readonly ev?: readonly (readonly [number, number, string, number])[];
-  readonly v?: number;
-  readonly flags?: number;
-  readonly uuid?: readonly [string, string];
-  readonly auth?: number;
-  readonly text?: string;
-  readonly sub?: number;
-  readonly a1?: number;
-  readonly a2?: number;
-  readonly hp?: number;
-  readonly compress?: number;
-  readonly dedup?: number;
-  readonly shared_auth?: number;
-}
 
 /** One thing that was not as recorded. */
 export interface ReplayDifference {
@@ -71,6 +46,8 @@ export interface ReplayReport {
   differences: ReplayDifference[];
 }
 
+const NEXT = 'Is it a recording of tmem? spec/tmem.md, section 11, says what one looks like.';
+
 /** Differences that a report holds when nothing else is asked for. */
 const KEPT_DIFFERENCES = 20;
 
@@ -85,11 +62,14 @@ export class TmemReplay {
   #engine: TmemEngine | undefined;
   #dedup = false;
   readonly #saves = new Map<number, ReferenceSave>();
+  /** The save of each client that began last, also after its end. */
+  readonly #lastSaves = new WeakMap<Client, ReferenceSave>();
   readonly #handle = new Uint32Array(HANDLE_HALVES);
   readonly #victim = new Uint32Array(HANDLE_HALVES);
   readonly #page = new Uint8Array(PAGE_BYTES);
   #evicted: string[] = [];
   #line: Line = { n: 0, op: '' };
+  #number = 0;
   readonly #keep: number;
 
   /** @param keep how many differences the report is to hold. */
@@ -103,11 +83,31 @@ export class TmemReplay {
 
   /**
    * Carries out one line of a recording; empty lines are skipped.
-   * @throws JSON_INVALID for a line that is not an object as recordings have it; FIELD_VALUE for content unknown.
+   * @throws JSON_INVALID for a line that is not an object as recordings have it; FIELD_VALUE for a field whose value
+   * has no meaning. Both say which line it is (data: line).
    */
   line(text: string): void {
+    this.#number++;
     if (text.trim() === '') return;
-    const line = parseLine(text);
+    try {
+      this.#carryOut(parseLine(text));
+    } catch (error) {
+      if (!(error instanceof TransmigrateError)) throw error;
+      const data = { ...error.data, line: this.#number };
+      throw new TransmigrateError(error.code, `Line ${this.#number}: ${error.message}`, {
+        data,
+        cause: error,
+        next: NEXT,
+      });
+    }
+  }
+
+  /** Whether there was a config line: without it nothing was compared. */
+  get begun(): boolean {
+    return this.#engine !== undefined;
+  }
+
+  #carryOut(line: Line): void {
     this.#line = line;
     if (line.op === 'config') {
       this.#configure(line);
@@ -267,7 +267,7 @@ export class TmemReplay {
       case 10:
         if (client === undefined || client.pools.every((each) => each === undefined)) return RESULT.none;
         this.#saves.get(c)?.end();
-        this.#saves.set(c, new ReferenceSave(engine, client, a1 !== 0));
+        this.#begin(engine, client, a1 !== 0);
         return RESULT.done;
       case 11:
         return POOL_VERSION;
@@ -307,10 +307,25 @@ export class TmemReplay {
     }
   }
 
+  #begin(engine: TmemEngine, client: Client, live: boolean): void {
+    const save = new ReferenceSave(engine, client, live, this.#lastSaves.get(client));
+    this.#saves.set(client.id, save);
+    this.#lastSaves.set(client, save);
+  }
+
+  /** Whether a second save of a pool begins as the first one did: some releases go on where that one ended. */
+  #startsAgain(engine: TmemEngine, save: ReferenceSave, pool: Pool, { o, i = 0 }: Line): boolean {
+    return save.firstPages(pool).some((page) => {
+      engine.holdings.table.handleOf(page, this.#handle);
+      return handleText(this.#handle) === `${o ?? ''}/${i}`;
+    });
+  }
+
   #savedPage(engine: TmemEngine, line: Line, client: Client | undefined): number {
     const pool = client?.pools[line.p ?? -1];
     const save = this.#saves.get(line.c ?? -1);
     if (pool?.persistent !== true || save === undefined) return RESULT.notPermitted;
+    if (save.isAgain(pool) && !this.#startsAgain(engine, save, pool, line)) save.goOn(pool);
     let page = save.nextPage(pool);
     if (page !== 0 && line.o !== undefined && save.isFirst(pool)) {
       // The released code never sent a pool's first page. Whether this is such a code shows here, and only here.
@@ -380,21 +395,8 @@ export class TmemReplay {
 export function replayTmem(lines: Iterable<string>, keep?: number): ReplayReport {
   const replay = new TmemReplay(keep);
   for (const line of lines) replay.line(line);
+  if (!replay.begun) throw new TransmigrateError('JSON_INVALID', 'A recording without a line.', { next: NEXT });
   return replay.report;
-}
-
-function parseLine(text: string): Line {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new TransmigrateError('JSON_INVALID', 'A line of a recording is not JSON.', { cause: error });
-  }
-  const line = value as Line | null;
-  if (typeof line !== 'object' || line === null || typeof line.op !== 'string') {
-    throw new TransmigrateError('JSON_INVALID', 'A line of a recording names no operation.');
-  }
-  return line;
 }
 
 /** What a put is made to answer because of memory: not what follows from a live save or a frame that is not there. */

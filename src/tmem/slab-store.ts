@@ -7,9 +7,9 @@
  * are, the chunks of the emptiest span of a class are moved to its other spans; so every chunk knows its owner.
  */
 import { copyBytes, uninitialised } from './platform.ts';
+import { SPANS_OF_SLAB, SpanTable } from './span-table.ts';
 
 export const SPAN_BYTES = 64 * 1024;
-const SPANS_OF_SLAB = 16;
 export const SLAB_BYTES = SPAN_BYTES * SPANS_OF_SLAB;
 const STEP_SHIFT = 6;
 const STEP = 1 << STEP_SHIFT;
@@ -18,46 +18,46 @@ const CLASSES = LARGEST >> STEP_SHIFT;
 /** The smallest class has 1024 chunks in a span: ten bits of a place are the chunk, the rest is the span. */
 const CHUNK_BITS = 10;
 const CHUNK_MASK = (1 << CHUNK_BITS) - 1;
-const NO_CHUNK = -1;
+const SLAB_SHIFT = CHUNK_BITS + 4;
 
 /** What a chunk takes of a span, by class: the rest at the span's end is shared out among its chunks. */
 const CHARGE = Int32Array.from({ length: CLASSES + 1 }, (_, sizeClass) =>
-  sizeClass === 0 ? 0 : Math.ceil(SPAN_BYTES / Math.floor(SPAN_BYTES / (sizeClass << STEP_SHIFT))),
+  sizeClass === 0 ? 0 : Math.ceil(SPAN_BYTES / chunksOf(sizeClass)),
 );
+
+function chunksOf(sizeClass: number): number {
+  return Math.floor(SPAN_BYTES / (sizeClass << STEP_SHIFT));
+}
+
+function classOf(length: number): number {
+  return (length + STEP - 1) >> STEP_SHIFT;
+}
 
 /** Bytes that storing `length` bytes is charged for: the same whatever else is stored. */
 export function chargeOf(length: number): number {
-  return CHARGE[(length + STEP - 1) >> STEP_SHIFT];
+  return CHARGE[classOf(length)];
+}
+
+/** Whether chunks for these two lengths are of one size. */
+export function sameSize(one: number, other: number): boolean {
+  return classOf(one) === classOf(other);
 }
 
 /** Told about a chunk that moved: whatever had its place must have the new one. */
 export type Moved = (owner: number, place: number) => void;
-
-/** A run of chunks of one class; one object for 64 KiB. */
-interface Span {
-  readonly number: number;
-  sizeClass: number;
-  /** Owner of each chunk in use; of a free chunk, the next free one. */
-  owners: Int32Array;
-  firstFree: number;
-  used: number;
-  /** Where it stands among the spans of its class that have free chunks; -1 when it is full. */
-  partial: number;
-}
 
 export class SlabStore {
   readonly #moved: Moved;
   readonly #slabs: (Uint8Array | undefined)[] = [];
   /** Spans of each slab that are in use. */
   readonly #slabUse: number[] = [];
-  readonly #spans: (Span | undefined)[] = [];
-  /** Size class of each span: what finding a chunk needs, without the span itself. */
-  readonly #classes: number[] = [];
+  readonly #spans = new SpanTable();
   readonly #freeSpans: number[] = [];
   /** Numbers of slabs that can be used again, and those whose spans may still be listed as free. */
   readonly #freeSlabs: number[] = [];
   readonly #goneSlabs: number[] = [];
-  readonly #partial: Span[][] = Array.from({ length: CLASSES + 1 }, () => []);
+  /** By class, the spans that have free chunks. */
+  readonly #partial: number[][] = Array.from({ length: CLASSES + 1 }, () => []);
   #slabCount = 0;
   /** A slab that was empty when this was set last; -1 for none yet. */
   #emptySlab = -1;
@@ -77,11 +77,9 @@ export class SlabStore {
     return this.#chunks;
   }
 
-  /** Bytes of the tables of owners: 4 for a chunk that could be. */
+  /** Bytes of the tables of spans and owners: 4 for a chunk that could be, and 16 for a span. */
   get tableBytes(): number {
-    let bytes = 0;
-    for (const span of this.#spans) if (span !== undefined) bytes += span.owners.byteLength;
-    return bytes;
+    return this.#spans.bytes;
   }
 
   /**
@@ -90,80 +88,67 @@ export class SlabStore {
    * @returns the place, which another call of allocate may change by telling the owner; -1 when there is no room.
    */
   allocate(length: number, owner: number, slabLimit: number): number {
-    const sizeClass = (length + STEP - 1) >> STEP_SHIFT;
+    const sizeClass = classOf(length);
     const partial = this.#partial[sizeClass];
     let span = partial.length > 0 ? partial[partial.length - 1] : this.#newSpan(sizeClass, slabLimit);
     // Moving chunks together can have made room in this very class instead.
-    if (span === undefined && partial.length > 0) span = partial[partial.length - 1];
-    if (span === undefined) return -1;
-    const chunk = span.firstFree;
-    span.firstFree = span.owners[chunk];
-    span.owners[chunk] = owner;
+    if (span === -1 && partial.length > 0) span = partial[partial.length - 1];
+    if (span === -1) return -1;
+    const chunk = this.#spans.take(span, owner);
     this.#chunks++;
-    if (++span.used === span.owners.length) this.#unlist(span);
-    return (span.number << CHUNK_BITS) | chunk;
+    if (this.#spans.isFull(span)) this.#unlist(span);
+    return (span << CHUNK_BITS) | chunk;
   }
 
   free(place: number): void {
-    const span = this.#spans[place >>> CHUNK_BITS]!;
-    const chunk = place & CHUNK_MASK;
-    span.owners[chunk] = span.firstFree;
-    span.firstFree = chunk;
+    const span = place >>> CHUNK_BITS;
+    if (this.#spans.isFull(span)) this.#list(span);
     this.#chunks--;
-    if (span.used-- === span.owners.length) this.#list(span);
-    if (span.used === 0) this.#release(span);
+    if (this.#spans.give(span, place & CHUNK_MASK) === 0) this.#release(span);
   }
 
-  /** Says who owns a chunk now. */
-  setOwner(place: number, owner: number): void {
-    this.#spans[place >>> CHUNK_BITS]!.owners[place & CHUNK_MASK] = owner;
+  /** Copies `length` bytes, as many as were asked for, from `at` of an array into a place. */
+  write(place: number, source: Uint8Array, at: number, length: number): void {
+    copyBytes(source, at, this.slabOf(place), this.offsetOf(place, length), length);
   }
 
-  /** Copies `length` bytes into a place. */
-  write(place: number, source: Uint8Array, length: number): void {
-    copyBytes(source, 0, this.slabOf(place), this.offsetOf(place), length);
-  }
-
-  /** Copies `length` bytes out of a place. */
+  /** Copies `length` bytes, as many as were asked for, out of a place. */
   read(place: number, target: Uint8Array, at: number, length: number): void {
-    copyBytes(this.slabOf(place), this.offsetOf(place), target, at, length);
+    copyBytes(this.slabOf(place), this.offsetOf(place, length), target, at, length);
   }
 
   /** The slab that a place lies in: valid until the next allocate or free. */
   slabOf(place: number): Uint8Array {
-    return this.#slabs[place >>> (CHUNK_BITS + 4)]!;
+    return this.#slabs[place >>> SLAB_SHIFT]!;
   }
 
-  /** Where in its slab a place starts. */
-  offsetOf(place: number): number {
-    const number = place >>> CHUNK_BITS;
-    return (number & (SPANS_OF_SLAB - 1)) * SPAN_BYTES + (((place & CHUNK_MASK) * this.#classes[number]) << STEP_SHIFT);
+  /** Where in its slab a place for `length` bytes starts: known from these alone, so that no table is looked at. */
+  offsetOf(place: number, length: number): number {
+    const span = (place >>> CHUNK_BITS) & (SPANS_OF_SLAB - 1);
+    return span * SPAN_BYTES + (((place & CHUNK_MASK) * classOf(length)) << STEP_SHIFT);
   }
 
-  #newSpan(sizeClass: number, slabLimit: number): Span | undefined {
-    let number = this.#freeSpan();
-    if (number === undefined && this.#slabCount >= slabLimit) {
+  /** @returns -1 when there is none. */
+  #newSpan(sizeClass: number, slabLimit: number): number {
+    let span = this.#freeSpan();
+    if (span === -1 && this.#slabCount >= slabLimit) {
       this.#moveTogether();
-      if (this.#partial[sizeClass].length > 0) return undefined;
-      number = this.#freeSpan();
+      if (this.#partial[sizeClass].length > 0) return -1;
+      span = this.#freeSpan();
     }
-    number ??= this.#slabCount < slabLimit ? this.#newSlab() : undefined;
-    if (number === undefined) return undefined;
-    const owners = new Int32Array(Math.floor(SPAN_BYTES / (sizeClass << STEP_SHIFT)));
-    for (let chunk = 0; chunk < owners.length; chunk++) owners[chunk] = chunk + 1;
-    owners[owners.length - 1] = NO_CHUNK;
-    const span: Span = { number, sizeClass, owners, firstFree: 0, used: 0, partial: -1 };
-    this.#spans[number] = span;
-    this.#classes[number] = sizeClass;
-    this.#slabUse[number >> 4]++;
+    if (span === -1 && this.#slabCount < slabLimit) span = this.#newSlab();
+    if (span === -1) return -1;
+    this.#spans.open(span, sizeClass, chunksOf(sizeClass));
+    this.#slabUse[span >> 4]++;
     this.#list(span);
     return span;
   }
 
-  #freeSpan(): number | undefined {
+  #freeSpan(): number {
     for (;;) {
-      const number = this.#freeSpans.pop();
-      if (number === undefined || this.#slabs[number >> 4] !== undefined) return number;
+      const span = this.#freeSpans.pop();
+      if (span === undefined) return -1;
+      if (this.#slabs[span >> 4] !== undefined) return span;
     }
   }
 
@@ -177,11 +162,11 @@ export class SlabStore {
     return first;
   }
 
-  #release(span: Span): void {
+  #release(span: number): void {
     this.#unlist(span);
-    this.#spans[span.number] = undefined;
-    this.#freeSpans.push(span.number);
-    let slab = span.number >> 4;
+    this.#spans.close(span);
+    this.#freeSpans.push(span);
+    let slab = span >> 4;
     if (--this.#slabUse[slab] > 0) return;
     const kept = this.#emptySlab;
     this.#emptySlab = slab;
@@ -202,58 +187,57 @@ export class SlabStore {
     this.#goneSlabs.length = 0;
   }
 
-  #list(span: Span): void {
-    const partial = this.#partial[span.sizeClass];
-    span.partial = partial.length;
+  #list(span: number): void {
+    const partial = this.#partial[this.#spans.classOf(span)];
+    this.#spans.setListed(span, partial.length);
     partial.push(span);
   }
 
-  #unlist(span: Span): void {
-    const partial = this.#partial[span.sizeClass];
+  #unlist(span: number): void {
+    const partial = this.#partial[this.#spans.classOf(span)];
     const last = partial.pop()!;
-    if (last !== span) {
-      partial[span.partial] = last;
-      last.partial = span.partial;
-    }
-    span.partial = -1;
+    if (last === span) return;
+    const at = this.#spans.listedAt(span);
+    partial[at] = last;
+    this.#spans.setListed(last, at);
   }
 
   /** Empties the emptiest span of the class that has most bytes free, if its other spans can take what it holds. */
   #moveTogether(): void {
-    let best: Span | undefined;
+    const spans = this.#spans;
+    let best = -1;
     let bestBytes = 0;
-    for (const partial of this.#partial) {
+    for (const [sizeClass, partial] of this.#partial.entries()) {
       let free = 0;
-      let emptiest: Span | undefined;
+      let emptiest = -1;
       for (const span of partial) {
-        free += span.owners.length - span.used;
-        if (emptiest === undefined || span.used < emptiest.used) emptiest = span;
+        free += chunksOf(sizeClass) - spans.used(span);
+        if (emptiest === -1 || spans.used(span) < spans.used(emptiest)) emptiest = span;
       }
-      if (emptiest === undefined || free < emptiest.owners.length) continue;
-      const bytes = free * emptiest.sizeClass;
+      if (emptiest === -1 || free < chunksOf(sizeClass)) continue;
+      const bytes = free * sizeClass;
       if (bytes > bestBytes) [best, bestBytes] = [emptiest, bytes];
     }
-    if (best === undefined) return;
+    if (best === -1) return;
     this.#unlist(best);
-    const taken = new Uint8Array(best.owners.length);
-    for (let free = best.firstFree; free !== NO_CHUNK; free = best.owners[free]) taken[free] = 1;
-    for (let chunk = 0; chunk < taken.length; chunk++) {
-      if (taken[chunk] === 1) continue;
-      const from = (best.number << CHUNK_BITS) | chunk;
-      const owner = best.owners[chunk];
+    const sizeClass = spans.classOf(best);
+    const length = sizeClass << STEP_SHIFT;
+    for (let chunk = 0; chunk < chunksOf(sizeClass); chunk++) {
+      if (spans.isFree(best, chunk)) continue;
+      const from = (best << CHUNK_BITS) | chunk;
+      const owner = spans.owner(best, chunk);
       // Some span of the class has room: that was counted before.
-      const place = this.allocate(best.sizeClass << STEP_SHIFT, owner, 0);
+      const place = this.allocate(length, owner, 0);
       copyBytes(
         this.slabOf(from),
-        this.offsetOf(from),
+        this.offsetOf(from, length),
         this.slabOf(place),
-        this.offsetOf(place),
-        best.sizeClass << STEP_SHIFT,
+        this.offsetOf(place, length),
+        length,
       );
       this.#moved(owner, place);
       this.#chunks--;
     }
-    best.used = 0;
     this.#list(best);
     this.#release(best);
   }

@@ -7,7 +7,6 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import {
   CODEC,
-  IncomingTmem,
   TmemEngine,
   TmemLog,
   TmemSnapshot,
@@ -16,100 +15,10 @@ import {
   type LogStep,
 } from '../../src/index.ts';
 import { property } from './seeded.ts';
+import { Destination, recencyOf } from './tmem-destination.ts';
 import { contentText, handleOf, operations, pageOf, perform, type Operation } from './tmem-operations.ts';
 
 const MIB = 2 ** 20;
-
-/** A step as it lies on the way: bodies are the reader's, so they are copied. */
-interface Sent {
-  readonly step: LogStep;
-  readonly body: Uint8Array | undefined;
-}
-
-/** Handles of a body, as text. */
-function handlesOf(body: Uint8Array, entryBytes: number): string[] {
-  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
-  const count = view.getUint32(entryBytes === 40 ? 8 : 12, true);
-  return Array.from({ length: count }, (_, i) => {
-    const at = 16 + entryBytes * i;
-    return [0, 8, 16].map((word) => view.getBigUint64(at + word, true)).join('.') + `/${view.getUint32(at + 24, true)}`;
-  });
-}
-
-/** A destination behind channels: what was sent lies on the way until it is applied or lost. */
-class Destination {
-  readonly engine = new TmemEngine({ limitBytes: 256 * MIB });
-  readonly #incoming = new IncomingTmem(this.engine, 1, {});
-  readonly #ways: Sent[][];
-  /** Step up to which each channel was applied. */
-  readonly applied: number[];
-  /** A pool is opened and closed once, when all channels have come to it; here they go in the order they were sent. */
-  readonly #meetings = new Set<number>();
-  readonly #opened = new Set<number>();
-  /** Handles that were ever sent, by incarnation: an invalidation names no other. */
-  readonly #sent = new Set<string>();
-
-  constructor(channels: number) {
-    this.#ways = Array.from({ length: channels }, () => []);
-    this.applied = Array.from({ length: channels }, () => 0);
-  }
-
-  send(channel: number, step: LogStep): void {
-    const sent: Sent = { step, body: 'body' in step ? step.body.slice() : undefined };
-    if (step.kind === 'open' || step.kind === 'close') for (const way of this.#ways) way.push(sent);
-    else this.#ways[channel].push(sent);
-    if (step.kind === 'pages') {
-      for (const handle of handlesOf(step.body, 40)) this.#sent.add(`${step.incarnation}/${handle}`);
-    }
-    if (step.kind === 'invalidate' && new DataView(step.body.buffer, step.body.byteOffset).getUint32(8, true) === 1) {
-      for (const handle of handlesOf(step.body, 32)) {
-        assert.ok(this.#sent.has(`${step.incarnation}/${handle}`), `${handle} was never sent`);
-      }
-    }
-  }
-
-  /** Applies what lies on a channel's way, up to so many steps, and no further than a meeting that others miss. */
-  apply(channel: number, count: number): void {
-    for (let left = count; left > 0 && this.#ways[channel].length > 0; left--) {
-      const { step, body } = this.#ways[channel][0];
-      if (step.kind === 'open' || step.kind === 'close') {
-        if (this.#ways.some((way) => way[0]?.step !== step)) return;
-        for (const [other, way] of this.#ways.entries()) {
-          way.shift();
-          this.applied[other] = step.step;
-        }
-        this.#meet(step, body);
-        continue;
-      }
-      this.#ways[channel].shift();
-      if (step.kind === 'pages') this.#incoming.loadPages(body!);
-      else this.#incoming.invalidate(body!);
-      this.applied[channel] = step.step;
-    }
-  }
-
-  /** The connection is lost, with all that lies on the way. */
-  cut(): void {
-    for (const way of this.#ways) way.length = 0;
-  }
-
-  run(): void {
-    this.#incoming.run();
-  }
-
-  #meet(step: LogStep, body: Uint8Array | undefined): void {
-    assert.ok(!this.#meetings.has(step.step));
-    this.#meetings.add(step.step);
-    if (step.kind === 'open') {
-      if (this.#opened.has(step.pool.incarnation)) return;
-      this.#opened.add(step.pool.incarnation);
-      this.#incoming.openPool(step.pool);
-    } else if (step.kind === 'close' && this.#opened.has(step.incarnation)) {
-      this.#opened.delete(step.incarnation);
-      this.#incoming.invalidate(body!);
-    }
-  }
-}
 
 function contentsOf(engine: TmemEngine, client: number, slot: number): Map<string, string> {
   const found = new Map<string, string>();
@@ -235,6 +144,7 @@ function replicate({ all, before, channels, ephemeral, sharing, compress }: Run)
   log.close();
   assert.equal(tmemStatistics(engine).readers, 0);
   destination.run();
+  if (ephemeral) assert.deepEqual(recencyOf(destination.engine, 1), recencyOf(engine, 1), 'order of eviction');
   assertEqual(engine, destination.engine, ephemeral);
   return true;
 }
@@ -248,7 +158,117 @@ const run = fc.record({
   compress: fc.boolean(),
 });
 
+property(
+  'a client that a log carried answers as the original, at its limit too',
+  60,
+  fc.record({
+    before: operations([1], 200),
+    meanwhile: operations([1], 300),
+    after: operations([1], 500),
+    channels: fc.constantFrom(1, 2),
+    sharing: fc.boolean(),
+    compress: fc.boolean(),
+    cutAt: fc.nat(300),
+    seed: fc.nat(3),
+  }),
+  ({ before, meanwhile, after, channels, sharing, compress, cutAt, seed }) => {
+    const options = { limitBytes: MIB, client: { sharing, compress }, codec: CODEC.lz4, seed } as const;
+    const source = new TmemEngine(options);
+    source.addClient(1);
+    for (const step of before) perform(source, step);
+    const log = new TmemLog(source, 1, { channels, ephemeral: true });
+    const destination = new Destination(channels, options);
+    const send = (on: number): boolean => {
+      const step = log.next(on);
+      if (step !== undefined) destination.send(on, step);
+      return step !== undefined;
+    };
+    let filled = 0;
+    for (const [number, step] of meanwhile.entries()) {
+      perform(source, step);
+      // More than there is room for, in whatever ephemeral pools there are.
+      for (let i = 0; i < 3; i++, filled++) {
+        const page = pageOf({ kind: filled % 3 === 0 ? 'half' : 'random', seed: filled, length: 4096 });
+        source.put(1, (filled + seed) % 4, Uint32Array.of(100 + (filled % 17), 0, 0, 0, 0, 0, filled), page);
+      }
+      const on = number % channels;
+      if (number % 5 === 0) send(on);
+      if (number % 7 === 0) destination.apply(on, 2);
+      if (number % 11 === 0) log.acknowledge(on, destination.applied[on]);
+      if (number === cutAt) {
+        destination.cut();
+        log.resume(destination.applied);
+      }
+    }
+    for (let twice = 0; twice < 2; twice++) for (let on = 0; on < channels; on++) while (send(on));
+    for (let round = 0; round < 1000; round++) for (let on = 0; on < channels; on++) destination.apply(on, 100);
+    const { weight, cap, allowance, frozen } = log.client;
+    log.close();
+    const copy = destination.engine;
+    destination.run({ weight, cap, allowance, frozen, compress });
+    copy.setLimit(MIB);
+    // A shared pool travels empty.
+    if (source.clients.get(1)!.pools.some((pool) => pool?.shared === true)) return;
+    assert.deepEqual(recencyOf(copy, 1), recencyOf(source, 1));
+    assert.equal(tmemStatistics(copy).chargedBytes, tmemStatistics(source).chargedBytes);
+    for (const [number, step] of after.entries()) {
+      assert.equal(perform(copy, step), perform(source, step), `step ${number}: ${JSON.stringify(step)}`);
+      const handle = Uint32Array.of(200, 0, 0, 0, 0, 0, number);
+      const page = pageOf({ kind: 'random', seed: number, length: 4096 });
+      for (const slot of [0, 1, 2]) {
+        const expected = source.put(1, slot, handle, page);
+        assert.equal(copy.put(1, slot, handle, page), expected, `put ${number} in ${slot}`);
+      }
+    }
+    assert.deepEqual(recencyOf(copy, 1), recencyOf(source, 1));
+  },
+);
+
 property('T3: source and destination are equal after each settle', 150, run, (each) => void replicate(each));
+
+/** Fills a pool of client 1 with pages that are named by `index`. */
+function putEach(engine: TmemEngine, slot: number, indexes: readonly number[]): void {
+  for (const index of indexes) {
+    const page = pageOf({ kind: 'head', seed: index, length: 4096 });
+    assert.equal(engine.put(1, slot, Uint32Array.of(0, 0, 0, 0, 0, 0, index), page), 1);
+  }
+}
+
+for (const leaves of ['a get of another client', 'the owner'] as const) {
+  test(`the order holds where the page that was sent last is moved by ${leaves}`, () => {
+    const engine = new TmemEngine({ limitBytes: 64 * MIB });
+    const uuid = new Uint8Array(16).fill(3);
+    assert.equal(engine.newPool(1, 0x0100_0000, new Uint8Array(16)), 0);
+    assert.equal(engine.newPool(1, 0x0100_0002, uuid), 1);
+    assert.equal(engine.newPool(2, 0x0100_0002, uuid), 0);
+    const log = new TmemLog(engine, 1, { ephemeral: true, channels: 2 });
+    const destination = new Destination(2);
+    const settle = (): void => {
+      for (let on = 0; on < 2; on++) {
+        for (let step = log.next(on); step !== undefined; step = log.next(on)) destination.send(on, step);
+      }
+      for (let round = 0; round < 9; round++) for (let on = 0; on < 2; on++) destination.apply(on, 100);
+    };
+    putEach(engine, 0, [5, 1]);
+    const shared = Uint8Array.from({ length: 4096 }, () => 7);
+    assert.equal(engine.put(2, 0, Uint32Array.of(0, 0, 0, 0, 0, 0, 7), shared), 1);
+    settle();
+    putEach(engine, 0, [9]);
+    // The shared page, which is the last that was passed, goes from its place while others wait to be sent.
+    if (leaves === 'the owner') engine.destroyPool(1, 1);
+    else assert.equal(engine.get(2, 0, Uint32Array.of(0, 0, 0, 0, 0, 0, 7), new Uint8Array(4096)), 1);
+    putEach(engine, 0, [2, 8]);
+    settle();
+    assert.deepEqual(log.backlog, { pages: 0, invalidations: 0, pools: 0 });
+    log.close();
+    destination.run();
+    assert.deepEqual(
+      recencyOf(engine, 1).map((name) => name.split('.').at(-1)),
+      ['5', '1', '9', '2', '8'],
+    );
+    assert.deepEqual(recencyOf(destination.engine, 1), recencyOf(engine, 1));
+  });
+}
 
 test('T4: content is sent once, and after a cut only what was not held', () => {
   const engine = new TmemEngine({ limitBytes: 64 * MIB });

@@ -55,11 +55,19 @@ export function saveLines(result: SaveResult): string[] {
 }
 
 /** What a restore made. */
-export function restoreLines({ guest, pages, tmemPages, warnings }: RestoreResult): string[] {
+export function restoreLines({ guest, pages, tmemPages, tmemRequests, warnings }: RestoreResult): string[] {
   const what = `${formatCount(pages)} pages${tmemPages === 0 ? '' : `, ${formatCount(tmemPages)} pages of tmem`}`;
   return [
     `${guestSentence(guest)}, restored with ${what}`,
     escapeText(`uuid ${guest.uuid}`),
+    ...tmemRequests.filter(({ verdict }) => verdict !== 'granted').map((each) => escapeText(requestSentence(each))),
     ...warnings.map((warning) => escapeText(`warning: ${warning}`)),
   ];
+}
+
+function requestSentence({ what, asked, granted, verdict }: RestoreResult['tmemRequests'][number]): string {
+  if (what === 'authorisation') return `tmem: this host does not authorise it for the shared pool ${asked}`;
+  const none = (value: number | string | boolean): string =>
+    value === 0 && what !== 'weight' ? 'none' : String(value);
+  return `tmem: ${what} ${none(asked)} was asked for and ${verdict}: it has ${none(granted)}`;
 }

@@ -23,19 +23,35 @@ export function tmemReplayCommand(context: Context): Command {
       'Replays a recording of what the reference tmem answered, and compares results, contents, evicted pages, saved ' +
         'pages and invalidations. Exit code 1, and the first differences, where there are any.',
     )
-    .argument('<file>', 'a recording: a JSON object a line, gzipped or not')
+    .argument('<files...>', 'recordings: a JSON object a line, gzipped or not')
     .option('--json', 'print one JSON object')
-    .action(async (file: string, _options: unknown, self: Command) => {
+    .action(async (files: string[], _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<ReplayOptions>();
-      const report = await context.library.replayTmem(await linesOf(file));
-      const ok = report.differenceCount === 0;
+      const found: (ReplayReport & { file: string; ok: boolean })[] = [];
+      for (const file of files) {
+        const report = await replayed(context, file);
+        const ok = report.differenceCount === 0;
+        found.push({ file, ok, ...report });
+        const wanted = options.json !== true && (options.quiet !== true || !ok);
+        if (wanted) await context.stdout.writeLines(reportLines(file, report));
+      }
+      const ok = found.every((each) => each.ok);
       context.exitCode = ok ? EXIT.ok : EXIT.failed;
-      if (options.json === true) await context.stdout.writeJson({ ok, ...report });
-      else if (options.quiet !== true || !ok) await context.stdout.writeLines(reportLines(file, report));
+      if (options.json === true) await context.stdout.writeJson(files.length === 1 ? found[0] : { ok, files: found });
     });
   return addExamples(command, [
     { line: 'transmigrate tmem replay evictions.jsonl.gz', what: 'Does the engine answer as it was recorded?' },
   ]);
+}
+
+async function replayed(context: Context, file: string): Promise<ReplayReport> {
+  const lines = await linesOf(file);
+  try {
+    return await context.library.replayTmem(lines);
+  } catch (error) {
+    if (error instanceof TransmigrateError) error.file = file;
+    throw error;
+  }
 }
 
 /** A recording has some megabytes: it is read whole. @throws READ_FAILED */

@@ -35,7 +35,7 @@ export interface Refusal {
   readonly have: Json;
 }
 
-/** The result of {@link checkImage}: spec/cli-json.md 12. */
+/** The result of {@link checkImage}: spec/cli-json.md 14. */
 export interface ImageCheck {
   /** Whether nothing stands against it. */
   readonly fits: boolean;

@@ -7,7 +7,7 @@ import type { OpenedImage } from '../open/opened-image.ts';
 /** Device formats that describe a machine and are not loaded into one. */
 const DESCRIPTIONS: ReadonlySet<string> = new Set([DEVICE_FORMAT.xlConfig, DEVICE_FORMAT.xenopsdSection]);
 
-/** What an image needs of the host that it is to run on: spec/cli-json.md 12. All of it is JSON. */
+/** What an image needs of the host that it is to run on: spec/cli-json.md 14. All of it is JSON. */
 export interface ImageNeeds {
   readonly name: string | null;
   readonly uuid: string | null;

@@ -22,7 +22,7 @@ export interface DiffOptions extends Work {
 }
 
 /**
- * Compares two images by what they hold, whatever their formats (spec/cli-json.md 11). Parts that one of the formats
+ * Compares two images by what they hold, whatever their formats (spec/cli-json.md 13). Parts that one of the formats
  * has no place for are not compared, and are named; registers only where both know them. Memory is read in order, a
  * batch of each image at a time.
  *

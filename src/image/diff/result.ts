@@ -1,4 +1,4 @@
-/** What a comparison of two images says: spec/cli-json.md 11. All of it is JSON. */
+/** What a comparison of two images says: spec/cli-json.md 13. All of it is JSON. */
 import type { Json } from '../../bytes/bounded-json.ts';
 import type { FormatName } from '../identify/layers.ts';
 import type { Part } from './parts.ts';
@@ -199,7 +199,7 @@ export interface DiffSide {
   readonly uuid: string | null;
 }
 
-/** The result of {@link diffImages}: spec/cli-json.md 11. */
+/** The result of {@link diffImages}: spec/cli-json.md 13. */
 export interface ImageDiff {
   /** Whether nothing that was compared differs. */
   readonly same: boolean;

@@ -13,14 +13,14 @@ import { salvageForeign } from './salvage-foreign.ts';
 import type { SalvageMap } from './salvage-map.ts';
 import { salvageTmig, type SalvageOptions } from './salvage-tmig.ts';
 
-/** How an image is repaired: spec/cli-json.md 14. */
+/** How an image is repaired: spec/cli-json.md 16. */
 export type RepairMode = 'to-checkpoint' | 'salvage' | 'index';
 
 export interface RepairOptions extends SalvageOptions, IdentifyOptions {
   readonly mode: RepairMode;
 }
 
-/** What a repair made: spec/cli-json.md 14. */
+/** What a repair made: spec/cli-json.md 16. */
 export interface RepairReport {
   readonly mode: RepairMode;
   readonly format: FormatName;

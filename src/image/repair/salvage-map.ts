@@ -1,4 +1,4 @@
-/** What is missing or doubtful in what was saved of a damaged image: spec/cli-json.md 14. All of it is JSON. */
+/** What is missing or doubtful in what was saved of a damaged image: spec/cli-json.md 16. All of it is JSON. */
 import type { ErrorCode, RecordPlace, TransmigrateError } from '../../errors.ts';
 import type { PageFate } from './page-account.ts';
 import type { LostDevice } from './state-salvage.ts';

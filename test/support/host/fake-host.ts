@@ -8,6 +8,7 @@ import { createSchema, parse, type CreateChoice, type SaveChoice } from '../../.
 import type { Driver, Made } from '../../../src/host/driver.ts';
 import { Host } from '../../../src/host/host.ts';
 import { HostTmem } from '../../../src/host/host-tmem.ts';
+import type { TmemPolicy } from '../../../src/tmem/policy.ts';
 import type { MachineDisk, TmemService } from '../../../src/machine/machine.ts';
 import type { ImageClaims } from '../../../src/migrate/restore/image-claims.ts';
 import { random } from '../random.ts';
@@ -49,9 +50,9 @@ export interface FakeHost {
   readonly tmem: HostTmem;
 }
 
-export function fakeHost(tmemBytes = 4 * 2 ** 20): FakeHost {
+export function fakeHost(tmemBytes = 4 * 2 ** 20, policy: TmemPolicy = {}): FakeHost {
   const driver = new FakeDriver();
-  const tmem = new HostTmem(tmemBytes, 1);
+  const tmem = new HostTmem(tmemBytes, 1, policy);
   return { host: new Host({ version: '0.0.0', driver, tmem }), driver, tmem };
 }
 

@@ -107,6 +107,8 @@ describe('what is typed wrong', () => {
     [['host', 'rn'], 2, /'rn' is no command of `transmigrate host`: did you mean run\?/],
     [['host', 'run', '--tmm', '1G'], 2, /did you mean --tmem\?.*\nSee `transmigrate host run --help`/s],
     [['host', 'run', '--tmem', 'lots'], 2, /'lots' is not a size/],
+    [['host', 'run', '--policy', '/no/such'], 15, /Can't read \/no\/such/],
+    [['host', 'run', '--policy', BIN], 10, /is not JSON/],
     [['resotre', 'x'], 2, /did you mean restore\?/],
     [['create', '--kernel', 'a', '--multiboot', 'b'], 2, /can not both be given/],
     [['create', '--initrd', 'a'], 2, /need a --kernel/],

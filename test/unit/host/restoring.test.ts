@@ -4,7 +4,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { JsonObject } from '../../../src/bytes/bounded-json.ts';
-import type { RestoreChoice } from '../../../src/host/api.ts';
+import { restoreLines } from '../../../src/cli/text/guest.ts';
+import type { RestoreChoice, RestoreResult } from '../../../src/host/api.ts';
 import { memorySource, MemorySink } from '../../../src/io/memory.ts';
 import type { ByteSource } from '../../../src/io/source.ts';
 import { DISK_POLICY } from '../../../src/machine/machine.ts';
@@ -165,6 +166,47 @@ describe('a restored guest', () => {
     assert.deepEqual(fake.host.guest('g').info().tmem, { pools: 2, pages: 100 });
     await fake.host.close();
     assertEmpty(fake);
+  });
+});
+
+describe('T6: what an image asks of tmem', () => {
+  it('is granted, clamped or refused by the host, and the result says so', async () => {
+    const generous = fakeHost();
+    const { guest: other } = (await restore(generous, image)) as RestoreResult;
+    generous.host.setTmem({ guest: other.name, weight: 300, allowance: 0 });
+    generous.host.authoriseTmem({ guest: other.name, uuid: UUID, authorised: true });
+    const path = join(directory.path, 'asking.tmig');
+    await generous.host.save(other.name, saveOf({ path }), {});
+    await generous.host.close();
+    const strict = fakeHost(4 * 2 ** 20, {
+      weight: { most: 200, beyond: 'refuse' },
+      allowance: { most: 50, beyond: 'clamp' },
+      authorisations: 'none',
+    });
+    const { guest, tmemRequests } = await strict.host.restore({ ...CHOICE, path }, {});
+    assert.deepEqual(tmemRequests, [
+      { what: 'weight', asked: 300, granted: 100, verdict: 'refused' },
+      { what: 'cap', asked: 0, granted: 0, verdict: 'granted' },
+      { what: 'allowance', asked: 0, granted: 50, verdict: 'clamped' },
+      { what: 'authorisation', asked: UUID, granted: false, verdict: 'refused' },
+    ]);
+    const [client] = strict.host.tmem().clients;
+    assert.deepEqual([client.weight, client.cap, client.allowance, client.authorised], [100, 0, 50, []]);
+    await strict.host.destroy(guest.name);
+    assertEmpty(strict);
+    const lines = restoreLines({ guest, pages: 1, tmemPages: 0, tmemRequests, warnings: [] });
+    assert.deepEqual(lines.slice(2), [
+      'tmem: weight 300 was asked for and refused: it has 100',
+      'tmem: allowance none was asked for and clamped: it has 50',
+      `tmem: this host does not authorise it for the shared pool ${UUID}`,
+    ]);
+  });
+
+  it('is no way to more pages than the host allows: the image is refused', async () => {
+    const fake = fakeHost(4 * 2 ** 20, { allowance: { most: 41, beyond: 'clamp' } });
+    await assert.rejects(restore(fake, image), code('TMEM_NO_MEMORY'));
+    assertEmpty(fake);
+    await fake.host.close();
   });
 });
 

@@ -106,5 +106,12 @@ test('tmem replay tells a recording that differs from one that does not', () => 
   const report = JSON.parse(stdout) as { ok: boolean; operations: number; differenceCount: number };
   assert.deepEqual([report.ok, report.operations, report.differenceCount], [true, 5828, 0]);
   assert.equal(replay('/nowhere/at-all.jsonl').status, 15);
-  assert.equal(replay(command).status, 10, 'what is no recording');
+  const refused = replay(command);
+  assert.equal(refused.status, 10, 'what is no recording');
+  assert.match(refused.stderr, /Line 1: .*\(JSON_INVALID in .*transmigrate\)/);
+  const several = JSON.parse(replay('--json', recording, recording).stdout) as {
+    ok: boolean;
+    files: { ok: boolean }[];
+  };
+  assert.deepEqual([several.ok, several.files.map(({ ok }) => ok)], [true, [true, true]]);
 });

@@ -43,6 +43,19 @@ function loading(flags = PERSISTENT, granted = {}): { engine: TmemEngine; incomi
 
 const raw = (length: number): Entry => ({ original: length, codec: CODEC.raw, stored: new Uint8Array(length).fill(1) });
 
+it('clients that are being restored count among those there may be', () => {
+  const engine = new TmemEngine({ limitBytes: MIB });
+  const all = Array.from({ length: 1024 }, (_, i) => new IncomingTmem(engine, i, {}));
+  assert.throws(() => new IncomingTmem(engine, 5000, {}), { code: 'TMEM_NO_MEMORY' });
+  assert.equal(engine.addClient(5000), false);
+  all[3].rollback();
+  all[7].run();
+  assert.equal(engine.addClient(5000), true);
+  assert.equal(engine.addClient(5001), false);
+  for (const incoming of all) incoming.rollback();
+  assert.equal(engine.addClient(5001), true);
+});
+
 describe('pages of a stream are refused by name', () => {
   const compressed = new Uint8Array(200);
   const length = lz4Compress(new Uint8Array(1000).fill(7), compressed);

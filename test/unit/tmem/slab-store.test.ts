@@ -28,7 +28,7 @@ it('chunks keep their bytes while others come, go and are moved', () => {
     }
     const place = store.allocate(length, owner, 9);
     assert.notEqual(place, -1, `${seed}: no room at owner ${owner}`);
-    store.write(place, bytesOf(owner, length), length);
+    store.write(place, bytesOf(owner, length), 0, length);
     places.set(owner, place);
     lengths.set(owner, length);
     charged += chargeOf(length);
