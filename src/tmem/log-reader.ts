@@ -60,8 +60,10 @@ export interface LogBatch<K> {
 interface Meeting {
   readonly kind: 'open' | 'close';
   readonly pool: PoolImage;
-  /** The step it was sent in; 0 for not yet. */
+  /** The step it was sent in; 0 for not yet, or not since the last cut. */
   step: number;
+  /** Whether it was ever sent: after a cut the destination may have heard of it, and not said so. */
+  sent: boolean;
 }
 
 const LAST_STEP = 2 ** 32 - 1;
@@ -227,7 +229,7 @@ export class TmemLog implements Watcher {
   opened(pool: Pool, slot: number): void {
     if (!pool.persistent && !this.#ephemeral) return;
     const image = imageOfPool(pool, slot);
-    this.#meetings.push({ kind: 'open', pool: image, step: 0 });
+    this.#meetings.push({ kind: 'open', pool: image, step: 0, sent: false });
     this.#open.set(pool.incarnation, image);
     // Pages of a shared ephemeral pool belong to all who share it, and do not travel (T7).
     if (pool.persistent || !pool.shared) this.#pages[pool.number] = pool.incarnation;
@@ -249,8 +251,8 @@ export class TmemLog implements Watcher {
     this.#open.delete(pool.incarnation);
     const last = this.#meetings.at(-1);
     // Nobody has heard of it.
-    if (last?.kind === 'open' && last.step === 0 && last.pool === image) this.#meetings.pop();
-    else this.#meetings.push({ kind: 'close', pool: image, step: 0 });
+    if (last?.kind === 'open' && !last.sent && last.pool === image) this.#meetings.pop();
+    else this.#meetings.push({ kind: 'close', pool: image, step: 0, sent: false });
   }
 
   /** @internal */
@@ -283,6 +285,7 @@ export class TmemLog implements Watcher {
     const meeting = this.#meetings.find(({ step }) => step === 0);
     if (meeting === undefined) return undefined;
     meeting.step = ++this.#step;
+    meeting.sent = true;
     const { step, pool } = meeting;
     if (meeting.kind === 'open') return { kind: 'open', step, pool };
     const body = new Uint8Array(BATCH_HEAD_BYTES);

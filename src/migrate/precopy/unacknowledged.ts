@@ -22,6 +22,8 @@ export class Unacknowledged {
   #step = 0;
   /** The step up to which the destination has applied the tmem log. */
   heldStep = 0;
+  /** The newest seal that was acknowledged on this connection, and its chain. */
+  #last: { readonly seal: number; readonly chain: string } | undefined;
 
   /**
    * @param pages of the guest's memory.
@@ -77,11 +79,26 @@ export class Unacknowledged {
       });
     }
     this.heldStep = this.#sealed[at].step;
+    this.#last = { seal, chain };
     for (const { pages } of this.#sealed.splice(0, at + 1)) {
       pages.fill(0);
       this.#spare.push(pages);
     }
     return this.heldStep;
+  }
+
+  /**
+   * The destination says after a cut what it holds of the connection; 0 is nothing. It may be more than it could
+   * acknowledge, and never less.
+   * @throws as {@link acknowledge}
+   */
+  holds(seal: number, chain: string): void {
+    const acknowledged = this.#last?.seal ?? 0;
+    if (seal > acknowledged) this.acknowledge(seal, chain);
+    else if (seal < acknowledged || (seal > 0 && chain !== this.#last?.chain)) {
+      const what = `The destination acknowledged seal ${acknowledged}, and now holds ${seal}`;
+      throw new TransmigrateError('CHAIN_VECTOR', what, { section: 'protocol 6.5', data: { acknowledged, seal } });
+    }
   }
 
   /**
@@ -107,6 +124,7 @@ export class Unacknowledged {
     this.#open = all.pop()!;
     this.#spare.push(...all);
     this.#step = this.heldStep;
+    this.#last = undefined;
     return lost;
   }
 }

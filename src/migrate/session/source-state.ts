@@ -64,6 +64,8 @@ export interface SourceSession {
   readonly base: Place | null;
   /** What goes on when a connection is there again. */
   readonly after: 'rounds' | 'final';
+  /** Whether the guest stands still. */
+  readonly standing: boolean;
   /** An effect that is out: nothing else is asked of the guest or the stream meanwhile. */
   readonly busy: 'work' | 'seal' | 'endRound' | 'pause' | 'finish' | 'goBack' | null;
   readonly left: Readonly<Record<'ram' | 'tmem', number>>;
@@ -131,6 +133,7 @@ export function beginSession(request: SourceRequest, nowMs: number): Step {
     current: null,
     base: null,
     after: 'rounds',
+    standing: false,
     busy: null,
     left: { ram: 0, tmem: 0 },
     unsealed: 0,
@@ -178,5 +181,11 @@ const NO_PROGRESS: Progress = {
 export function recoverSession(request: SourceRequest, ownership: SourceState, nowMs: number): Step {
   const { state } = beginSession(request, nowMs);
   const asking: SourceSession = { ...state, phase: 'asking', handover: ownership, leg: 2, deadlineMs: null };
-  return { state: asking, effects: [{ kind: 'connect', leg: 2 }] };
+  return {
+    state: asking,
+    effects: [
+      { kind: 'connect', leg: 2 },
+      { kind: 'wake', atMs: nowMs + PATIENCE.retryMs },
+    ],
+  };
 }

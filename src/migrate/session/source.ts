@@ -45,11 +45,17 @@ function handle(state: SourceSession, event: SourceSessionEvent): Step {
       return stay({ ...state, busy: null, unsealed: 0, waitingSeals: event.waitingSeals });
     case 'roundEnded':
       return round(state, event.left, event.scanMs, event.nowMs);
-    case 'paused':
-      if (state.phase !== 'pausing') return stay({ ...state, busy: null });
-      return stay({ ...withLeft(state, event.left), phase: 'final', after: 'final', busy: null });
-    case 'resumed':
-      return stay({ ...withLeft(state, event.left), phase: state.after, busy: null, roundMs: event.nowMs });
+    case 'paused': {
+      const standing: SourceSession = { ...state, standing: true, busy: state.busy === 'pause' ? null : state.busy };
+      if (state.phase !== 'pausing') return stay(standing);
+      return stay({ ...withLeft(standing, event.left), phase: 'final', after: 'final' });
+    }
+    case 'resumed': {
+      const back: SourceSession = { ...withLeft(state, event.left), busy: null, roundMs: event.nowMs, roundBytes: 0 };
+      // A pause that was under way when the connection was cut is waited for.
+      if (state.after === 'final' && !state.standing) return stay({ ...back, phase: 'pausing', busy: 'pause' });
+      return stay({ ...back, phase: state.after });
+    }
     case 'finished':
       return finished({ ...state, busy: null }, event.channels, event.nowMs);
     case 'written':
@@ -102,7 +108,7 @@ function disconnected(state: SourceSession, nowMs: number): Step {
   const cut: SourceSession = {
     ...state,
     connected: false,
-    leg: state.connected ? state.leg + 1 : state.leg,
+    leg: state.connected && state.phase !== 'ended' ? state.leg + 1 : state.leg,
     busy: state.busy === 'pause' ? 'pause' : null,
   };
   switch (state.phase) {
