@@ -275,7 +275,9 @@ export class SimHost {
   replay(message: Message): void {
     if (!this.up || !('id' in message)) return;
     const job = this.side === 'source' ? this.sources.get(message.id) : this.receivers.get(message.id);
+    // It comes over a connection that the peer has opened with its HELLO.
     if (job === undefined || message.kind === 'HELLO') return;
+    if ('guest' in job ? job.session.purpose === null : !job.session.believed) return;
     this.#note('effect', `${message.kind} comes again`);
     const event = { kind: 'message', message, body: new Uint8Array(0) } as const;
     if ('guest' in job) this.tellReceiver(job, event);

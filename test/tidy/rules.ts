@@ -105,6 +105,7 @@ export const ROOTS: readonly string[] = [
   // Live migration as pure logic, until a runner performs it.
   'src/migrate/session/source.ts',
   'src/migrate/session/destination.ts',
+  'src/migrate/session/check.ts',
   'src/migrate/session/superseded.ts',
   'src/migrate/protocol/dictionary.ts',
   'src/migrate/negotiate/reservations.ts',

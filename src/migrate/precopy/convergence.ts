@@ -82,7 +82,7 @@ export function roundEnded(
   if (pauseMs <= limits.downtimeMs) return { state, decision: 'pause' };
   const last = state.rounds >= Math.min(limits.rounds, PROTOCOL_LIMITS.rounds);
   // What would be too long with nothing left does not get shorter by rounds.
-  const hopeless = bytes === 0;
+  const hopeless = bytes === 0 && Number.isFinite(pauseMs);
   if (!last && !hopeless && state.stalled < PATIENCE) return { state, decision: 'continue' };
   const slower = Math.min(
     before.throttle === 0 ? THROTTLE_FIRST : before.throttle + THROTTLE_MORE,

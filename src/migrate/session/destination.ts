@@ -250,7 +250,8 @@ type Owned = Extract<
 
 /** A message of the handover. Of a migration that this host never heard of it answers that it holds nothing. */
 function owned(state: DestinationSession, said: Owned): Step {
-  if (state.peer === null) return outOfOrder(state, said.kind);
+  // Before a HELLO of the source on this connection it is nobody's word (H4).
+  if (state.peer === null || state.purpose === null) return outOfOrder(state, said.kind);
   const known: DestinationSession =
     state.handover === null
       ? {

@@ -53,6 +53,8 @@ export interface SourceSession {
   /** Null before the destination is known. */
   readonly handover: SourceState | null;
   readonly connected: boolean;
+  /** Whether the destination itself speaks over this connection: its HELLO came, with its identity (H4). */
+  readonly believed: boolean;
   readonly leg: number;
   readonly common: Common | null;
   readonly accepted: MessageOf<'ACCEPT'> | null;
@@ -126,6 +128,7 @@ export function beginSession(request: SourceRequest, nowMs: number): Step {
     limits,
     handover: null,
     connected: false,
+    believed: false,
     leg: 1,
     common: null,
     accepted: null,

@@ -91,6 +91,7 @@ function connected(state: SourceSession, nowMs: number): Step {
   const next: SourceSession = {
     ...state,
     connected: true,
+    believed: false,
     phase: state.phase === 'asking' ? 'asking' : 'hello',
     agreement: NO_AGREEMENT,
     deadlineMs: state.phase === 'asking' ? null : answerBy(state, nowMs),
@@ -108,6 +109,7 @@ function disconnected(state: SourceSession, nowMs: number): Step {
   const cut: SourceSession = {
     ...state,
     connected: false,
+    believed: false,
     leg: state.connected && state.phase !== 'ended' ? state.leg + 1 : state.leg,
     busy: state.busy === 'pause' ? 'pause' : null,
   };
@@ -182,12 +184,13 @@ function heard(state: SourceSession, { head, message: theirs, body }: HelloEvent
   if (theirs === null) return outOfOrder(state, 'HELLO', nowMs);
   if (state.handover !== null && state.handover.peer !== theirs.host.identity) {
     // Somebody else answers at this address: nothing that it says counts (H4).
-    return fail(state, { ...LOST, message: 'Another host answers in the place of the destination' }, nowMs);
+    const failed = fail(state, { ...LOST, message: 'Another host answers in the place of the destination' }, nowMs);
+    return { state: failed.state, effects: [...failed.effects, { kind: 'hangUp' }] };
   }
-  if (state.phase === 'asking') return own(state, { kind: 'again' }, nowMs);
+  if (state.phase === 'asking') return own({ ...state, believed: true }, { kind: 'again' }, nowMs);
   const greeting: Hello = { kind: 'HELLO', id, purpose: 'migrate', leg: state.leg, ...mine };
   const common = commonOf(greeting, theirs, version);
-  const known: SourceSession = { ...state, common, agreement: agree(state.agreement, 'HELLO', body) };
+  const known: SourceSession = { ...state, believed: true, common, agreement: agree(state.agreement, 'HELLO', body) };
   if (state.accepted !== null) {
     const { epoch } = state.request.offer;
     return say({ ...known, phase: 'resuming' }, { kind: 'RESUME', epoch, secret: state.accepted.secret });
@@ -240,9 +243,9 @@ function message(state: SourceSession, said: Exclude<Message, Hello>, body: Uint
   }
 }
 
-/** What comes over a connection whose HELLO was checked is the peer's. */
-function peerOf({ handover: ownership }: SourceSession): string {
-  return ownership?.peer ?? '';
+/** What comes over a connection whose HELLO was checked is the peer's; anything else is nobody's. */
+function peerOf({ handover, believed }: SourceSession): string {
+  return believed && handover !== null ? handover.peer : '';
 }
 
 function outOfOrder(state: SourceSession, kind: string, nowMs: number): Step {
@@ -358,7 +361,7 @@ function round(state: SourceSession, left: Left, scanMs: number, nowMs: number):
     busy: null,
     costs,
     convergence,
-    throttle: convergence.throttle,
+    throttle: decision === 'throttle' ? convergence.throttle : state.throttle,
     roundBytes: 0,
     roundMs: nowMs,
     progress: {
