@@ -268,6 +268,10 @@ class Search {
       if (state.phase === 'receiving' && (from.expected !== null || from.phase === 'kept')) {
         yield [`complete ${at}`, this.#destination(world, at, { kind: 'complete', ...CONFIRMATION }, key)];
       }
+      // The source went on over another connection, and what said so may come late.
+      if (from.expected !== null || from.phase === 'kept') {
+        yield [`reopen ${at}`, this.#destination(world, at, { kind: 'reopened' }, key)];
+      }
       yield [`destination ${at} fails`, this.#destination(world, at, { kind: 'failed' }, key)];
       yield [`destination ${at} again`, this.#destination(world, at, { kind: 'again' }, key)];
     }

@@ -110,8 +110,8 @@ export const ROOTS: readonly string[] = [
   'src/migrate/protocol/dictionary.ts',
   'src/migrate/negotiate/reservations.ts',
   'src/migrate/precopy/unacknowledged.ts',
-  'src/migrate/journal/entries.ts',
-  'src/migrate/journal/recover.ts',
+  'src/migrate/runner/journal-file.ts',
+  'src/migrate/runner/left-processes.ts',
 ];
 
 /** Files that are started as a worker or a child process by a name the import scan cannot see. */
@@ -164,7 +164,10 @@ export const REQUIREMENTS: Readonly<Record<'built' | 'refused', readonly string[
     'H1',
     'H2',
     'H3',
+    'H4',
     'H5',
+    'H6',
+    'H7',
   ],
   refused: ['S12'],
 };
