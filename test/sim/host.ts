@@ -34,6 +34,7 @@ import { newEngine, SimGuest } from './guest.ts';
 import { DestinationPlane, SourcePlane, type StateFrame } from './planes.ts';
 import type { Frame, SideName, SimConnection } from './network.ts';
 import { SimDisk } from './disk.ts';
+import type { Moment } from './scenario.ts';
 import type { World } from './world.ts';
 
 export const IDENTITY: Readonly<Record<SideName, string>> = { source: 'a'.repeat(32), destination: 'b'.repeat(32) };
@@ -241,8 +242,26 @@ export class SimHost {
     });
   }
 
+  /** What is to happen at an effect, once. */
+  #moment(job: SourceJob | ReceiverJob, effect: SourceEffect | DestinationEffect, when: 'before' | 'after'): void {
+    const kind = effect.kind === 'send' ? `send ${effect.message.kind}` : effect.kind;
+    const name = effect.kind === 'journal' ? `journal ${effect.record.kind}` : kind;
+    for (const moment of this.simulation.scenario.moments) {
+      const here = moment.side === this.side && moment.effect === name && moment.when === when;
+      if (!here || this.simulation.healed || this.#past.has(moment)) continue;
+      this.#past.add(moment);
+      this.#note('effect', `${moment.what} ${when} ${name}`);
+      if (moment.what === 'crash') this.crash();
+      else job.connection?.close();
+    }
+  }
+
+  readonly #past = new Set<Moment>();
+
   /** @returns true when the host has crashed instead of performing the next effect. */
-  #crashesHere(): boolean {
+  #crashesHere(job: SourceJob | ReceiverJob, effect: SourceEffect | DestinationEffect): boolean {
+    if (!this.up) return true;
+    this.#moment(job, effect, 'before');
     if (!this.up) return true;
     const { scenario, healed } = this.simulation;
     if (healed || scenario.crashes === 0 || scenario.random.below(10_000) >= scenario.crashes) return false;
@@ -359,6 +378,14 @@ export class SimHost {
   }
 
   #performSource(job: SourceJob, effects: readonly SourceEffect[]): void {
+    for (const effect of effects) {
+      if (this.#crashesHere(job, effect)) return;
+      this.#doSource(job, effect);
+      this.#moment(job, effect, 'after');
+    }
+  }
+
+  #doSource(job: SourceJob, effect: SourceEffect): void {
     const { clock, scenario } = this.simulation;
     const { generation } = job;
     /** Tells how something ended, unless the connection that it was for is lost. */
@@ -373,200 +400,202 @@ export class SimHost {
       );
     };
     let sentMs = 0;
-    for (const effect of effects) {
-      if (this.#crashesHere()) return;
-      switch (effect.kind) {
-        case 'connect': {
-          const life = this.#life;
-          this.simulation.connect((connection) => {
-            if (life !== this.#life || !this.up) return;
-            if (connection === null) {
-              this.tellSource(job, { kind: 'disconnected' });
-              return;
-            }
-            job.connection = connection;
-            job.expected = 0;
-            const end = connection.ends.source;
-            end.onFrame = (frame) => this.#frame(job, connection, frame);
-            end.onClosed = () => {
-              if (job.connection === connection) this.#lost(job);
-            };
-            const { fsyncMs, delayMs } = scenario;
-            const costs = { deviceSaveMs: 3, scanMs: 0.5, sourceFsyncMs: fsyncMs, roundTripMs: 2 * delayMs };
-            this.tellSource(job, { kind: 'measured', costs });
-            this.tellSource(job, { kind: 'connected' });
-          });
-          break;
-        }
-        case 'hangUp':
-          this.#after(scenario.delayMs, () => job.connection?.close());
-          break;
-        case 'send':
-          this.#say(job, effect.message);
-          break;
-        case 'journal':
-          this.#write(effect.record, (end) => this.tellSource(job, { kind: 'written', end }));
-          break;
-        case 'wake':
-          this.#wake(job, effect.atMs - clock.nowMs);
-          break;
-        case 'later':
-          this.#wake(job, PATIENCE.retryMs);
-          break;
-        case 'work': {
-          job.plane ??= new SourcePlane(this.guest!, scenario);
-          const done = job.plane.work(effect.section, effect.bytes, emit);
-          const { plane } = job;
-          // The stream takes it as fast as the link does.
-          later(sentMs + 0.2, () => ({ kind: 'worked', section: effect.section, ...done, left: plane.leftOfRound() }));
-          break;
-        }
-        case 'seal':
-          job.plane!.seal(emit);
-          later(0.1, () => ({ kind: 'sealed', waitingSeals: job.plane!.waitingSeals }));
-          break;
-        case 'endRound':
-          job.plane!.record({ kind: 'round' }, emit);
-          later(sentMs + 0.5, () => ({ kind: 'roundEnded', left: job.plane!.left(), scanMs: 0.5 }));
-          break;
-        case 'throttle':
-          if (this.guest !== null) this.guest.throttle = effect.percent;
-          break;
-        case 'pause':
-          this.#after(1, () => {
-            if (this.guest === null || job.session.phase === 'ended') return;
-            this.simulation.paused(this.guest);
-            this.tellSource(job, { kind: 'paused', left: job.plane!.left() });
-          });
-          break;
-        case 'finish': {
-          const { plane } = job;
-          plane!.record({ kind: 'device', counter: this.guest!.model.counter }, emit);
-          plane!.record({ kind: 'checkpoint' }, emit);
-          const place = plane!.seal(emit);
-          later(sentMs + 3, () => ({ kind: 'finished', channels: [place] }));
-          break;
-        }
-        case 'goBack':
-          job.plane ??= new SourcePlane(this.guest!, scenario);
-          this.simulation.resumes++;
-          job.plane.goBack(job.session.leg, effect.place, effect.sameLeg, emit);
-          later(sentMs + 0.5, () => ({ kind: 'resumed', left: job.plane!.left() }));
-          break;
-        case 'resume':
-          if (this.guest !== null) this.simulation.resumed(this, this.guest, effect.epoch);
-          break;
-        case 'stop':
-          if (this.guest !== null) this.guest.runs = 0;
-          break;
-        case 'free':
-          this.simulation.freed(job.session.request.id);
-          job.plane?.close();
-          job.plane = null;
-          this.guest = null;
-          break;
-        case 'report':
-          this.#note('effect', JSON.stringify(effect.report));
-          break;
-        case 'ended':
-          this.#note('end', effect.failure === null ? 'moved' : effect.failure.code);
-          job.failure = effect.failure;
-          job.plane?.close();
-          job.plane = null;
-          break;
-        case 'run':
-        case 'discard':
-          throw new Error(`a source is asked to ${effect.kind}`);
+    switch (effect.kind) {
+      case 'connect': {
+        const life = this.#life;
+        this.simulation.connect((connection) => {
+          if (life !== this.#life || !this.up) return;
+          if (connection === null) {
+            this.tellSource(job, { kind: 'disconnected' });
+            return;
+          }
+          job.connection = connection;
+          job.expected = 0;
+          const end = connection.ends.source;
+          end.onFrame = (frame) => this.#frame(job, connection, frame);
+          end.onClosed = () => {
+            if (job.connection === connection) this.#lost(job);
+          };
+          const { fsyncMs, delayMs } = scenario;
+          const costs = { deviceSaveMs: 3, scanMs: 0.5, sourceFsyncMs: fsyncMs, roundTripMs: 2 * delayMs };
+          this.tellSource(job, { kind: 'measured', costs });
+          this.tellSource(job, { kind: 'connected' });
+        });
+        break;
       }
+      case 'hangUp':
+        this.#after(scenario.delayMs, () => job.connection?.close());
+        break;
+      case 'send':
+        this.#say(job, effect.message);
+        break;
+      case 'journal':
+        this.#write(effect.record, (end) => this.tellSource(job, { kind: 'written', end }));
+        break;
+      case 'wake':
+        this.#wake(job, effect.atMs - clock.nowMs);
+        break;
+      case 'later':
+        this.#wake(job, PATIENCE.retryMs);
+        break;
+      case 'work': {
+        job.plane ??= new SourcePlane(this.guest!, scenario);
+        const done = job.plane.work(effect.section, effect.bytes, emit);
+        const { plane } = job;
+        // The stream takes it as fast as the link does.
+        later(sentMs + 0.2, () => ({ kind: 'worked', section: effect.section, ...done, left: plane.leftOfRound() }));
+        break;
+      }
+      case 'seal':
+        job.plane!.seal(emit);
+        later(0.1, () => ({ kind: 'sealed', waitingSeals: job.plane!.waitingSeals }));
+        break;
+      case 'endRound':
+        job.plane!.record({ kind: 'round' }, emit);
+        later(sentMs + 0.5, () => ({ kind: 'roundEnded', left: job.plane!.left(), scanMs: 0.5 }));
+        break;
+      case 'throttle':
+        if (this.guest !== null) this.guest.throttle = effect.percent;
+        break;
+      case 'pause':
+        this.#after(1, () => {
+          if (this.guest === null || job.session.phase === 'ended') return;
+          this.simulation.paused(this.guest);
+          this.tellSource(job, { kind: 'paused', left: job.plane!.left() });
+        });
+        break;
+      case 'finish': {
+        const { plane } = job;
+        plane!.record({ kind: 'device', counter: this.guest!.model.counter }, emit);
+        plane!.record({ kind: 'checkpoint' }, emit);
+        const place = plane!.seal(emit);
+        later(sentMs + 3, () => ({ kind: 'finished', channels: [place] }));
+        break;
+      }
+      case 'goBack':
+        job.plane ??= new SourcePlane(this.guest!, scenario);
+        this.simulation.resumes++;
+        job.plane.goBack(job.session.leg, effect.place, effect.sameLeg, emit);
+        later(sentMs + 0.5, () => ({ kind: 'resumed', left: job.plane!.left() }));
+        break;
+      case 'resume':
+        if (this.guest !== null) this.simulation.resumed(this, this.guest, effect.epoch);
+        break;
+      case 'stop':
+        if (this.guest !== null) this.guest.runs = 0;
+        break;
+      case 'free':
+        this.simulation.freed(job.session.request.id);
+        job.plane?.close();
+        job.plane = null;
+        this.guest = null;
+        break;
+      case 'report':
+        this.#note('effect', JSON.stringify(effect.report));
+        break;
+      case 'ended':
+        this.#note('end', effect.failure === null ? 'moved' : effect.failure.code);
+        job.failure = effect.failure;
+        job.plane?.close();
+        job.plane = null;
+        break;
+      case 'run':
+      case 'discard':
+        throw new Error(`a source is asked to ${effect.kind}`);
     }
   }
 
   #performReceiver(job: ReceiverJob, effects: readonly DestinationEffect[]): void {
+    for (const effect of effects) {
+      if (this.#crashesHere(job, effect)) return;
+      this.#doReceiver(job, effect);
+      this.#moment(job, effect, 'after');
+    }
+  }
+
+  #doReceiver(job: ReceiverJob, effect: DestinationEffect): void {
     const { clock, scenario } = this.simulation;
     const { generation } = job;
     const later = (delayMs: number, event: () => ReceiverEventOf): void =>
       this.#after(delayMs, () => {
         if (job.generation === generation) this.tellReceiver(job, event());
       });
-    for (const effect of effects) {
-      if (this.#crashesHere()) return;
-      switch (effect.kind) {
-        case 'hangUp':
-          this.#after(scenario.delayMs, () => job.connection?.close());
-          break;
-        case 'send':
-          if (effect.message.kind === 'CONFIRM') this.simulation.confirmed(this, job);
-          this.#say(job, effect.message);
-          break;
-        case 'journal':
-          this.#write(effect.record, (end) => this.tellReceiver(job, { kind: 'written', end }));
-          break;
-        case 'wake':
-          this.#wake(job, effect.atMs - clock.nowMs);
-          break;
-        case 'later':
-          this.#wake(job, PATIENCE.retryMs);
-          break;
-        case 'probe':
-          this.#supersede(job, effect.offer);
-          later(1, () => ({
-            kind: 'probed',
-            host: { ...HOST, names: this.guest === null ? [] : ['one'] },
-            probe: PROBE,
-            measured: { deviceLoadMs: 2, fsyncMs: scenario.fsyncMs },
-            secret: createHash('sha256').update(`${SECRET}${job.session.id}`).digest('hex'),
-          }));
-          break;
-        case 'reserve': {
-          const pid = this.simulation.newPid();
-          const failure = { code: 'WRITE_FAILED', message: 'The journal could not be written' };
-          this.disk.write([this.#process(pid)], (end) => {
-            // A process that the journal does not know may not be granted anything (H6).
-            if (end !== 'durable') this.tellReceiver(job, { kind: 'failed', failure });
-          });
-          this.engine = newEngine();
-          job.plane = new DestinationPlane(this.engine, scenario.pages);
-          job.guest = new SimGuest(pid, job.plane.memory, this.engine, this.simulation.model);
-          this.simulation.guests.push({ guest: job.guest, side: this.side });
-          break;
-        }
-        case 'acknowledge': {
-          const { seal, chain } = effect;
-          job.connection?.send(this.side, { kind: 'ack', seal, chain } satisfies Content, 72);
-          break;
-        }
-        case 'load': {
-          const problem = job.plane!.complete();
-          if (problem !== null) this.simulation.fault(`confirmed too early: ${problem}`);
-          // What is loading goes on when the connection is lost.
-          this.#after(2, () => this.tellReceiver(job, { kind: 'loaded' }));
-          break;
-        }
-        case 'run':
-          this.guest = job.guest;
-          job.plane!.run();
-          this.simulation.runs(this, job.guest!, job.session.id, effect.epoch);
-          break;
-        case 'stop':
-          if (job.guest !== null) job.guest.runs = 0;
-          break;
-        case 'discard':
-          if (job.guest !== null && job.guest.runs > 0) this.simulation.fault('what runs was discarded');
-          job.plane?.discard();
-          job.plane = null;
-          job.guest = null;
-          break;
-        case 'report':
-          this.#note('effect', JSON.stringify(effect.report));
-          break;
-        case 'ended':
-          this.#note('end', effect.failure === null ? 'ended' : effect.failure.code);
-          break;
-        case 'connect':
-        case 'resume':
-        case 'free':
-          throw new Error(`a destination is asked to ${effect.kind}`);
+    switch (effect.kind) {
+      case 'hangUp':
+        this.#after(scenario.delayMs, () => job.connection?.close());
+        break;
+      case 'send':
+        if (effect.message.kind === 'CONFIRM') this.simulation.confirmed(this, job);
+        this.#say(job, effect.message);
+        break;
+      case 'journal':
+        this.#write(effect.record, (end) => this.tellReceiver(job, { kind: 'written', end }));
+        break;
+      case 'wake':
+        this.#wake(job, effect.atMs - clock.nowMs);
+        break;
+      case 'later':
+        this.#wake(job, PATIENCE.retryMs);
+        break;
+      case 'probe':
+        this.#supersede(job, effect.offer);
+        later(1, () => ({
+          kind: 'probed',
+          host: { ...HOST, names: this.guest === null ? [] : ['one'] },
+          probe: PROBE,
+          measured: { deviceLoadMs: 2, fsyncMs: scenario.fsyncMs },
+          secret: createHash('sha256').update(`${SECRET}${job.session.id}`).digest('hex'),
+        }));
+        break;
+      case 'reserve': {
+        const pid = this.simulation.newPid();
+        const failure = { code: 'WRITE_FAILED', message: 'The journal could not be written' };
+        this.disk.write([this.#process(pid)], (end) => {
+          // A process that the journal does not know may not be granted anything (H6).
+          if (end !== 'durable') this.tellReceiver(job, { kind: 'failed', failure });
+        });
+        this.engine = newEngine();
+        job.plane = new DestinationPlane(this.engine, scenario.pages);
+        job.guest = new SimGuest(pid, job.plane.memory, this.engine, this.simulation.model);
+        this.simulation.guests.push({ guest: job.guest, side: this.side });
+        break;
       }
+      case 'acknowledge': {
+        const { seal, chain } = effect;
+        job.connection?.send(this.side, { kind: 'ack', seal, chain } satisfies Content, 72);
+        break;
+      }
+      case 'load': {
+        const problem = job.plane!.complete();
+        if (problem !== null) this.simulation.fault(`confirmed too early: ${problem}`);
+        // What is loading goes on when the connection is lost.
+        this.#after(2, () => this.tellReceiver(job, { kind: 'loaded' }));
+        break;
+      }
+      case 'run':
+        this.guest = job.guest;
+        job.plane!.run();
+        this.simulation.runs(this, job.guest!, job.session.id, effect.epoch);
+        break;
+      case 'stop':
+        if (job.guest !== null) job.guest.runs = 0;
+        break;
+      case 'discard':
+        if (job.guest !== null && job.guest.runs > 0) this.simulation.fault('what runs was discarded');
+        job.plane?.discard();
+        job.plane = null;
+        job.guest = null;
+        break;
+      case 'report':
+        this.#note('effect', JSON.stringify(effect.report));
+        break;
+      case 'ended':
+        this.#note('end', effect.failure === null ? 'ended' : effect.failure.code);
+        break;
+      case 'connect':
+      case 'resume':
+      case 'free':
+        throw new Error(`a destination is asked to ${effect.kind}`);
     }
   }
 }

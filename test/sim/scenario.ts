@@ -18,6 +18,27 @@ export const SIM_FAULTS = [
 ] as const;
 export type SimFault = (typeof SIM_FAULTS)[number];
 
+/** A moment of the handover at which something happens for sure, once. */
+export interface Moment {
+  readonly side: 'source' | 'destination';
+  /** As {@link MOMENTS} names it. */
+  readonly effect: string;
+  readonly when: 'before' | 'after';
+  readonly what: 'crash' | 'cut';
+}
+
+/** Effects of the handover, by the side that performs them. */
+export const MOMENTS = {
+  source: [
+    ...['journal BEGUN', 'send OFFER', 'pause', 'finish', 'send FINAL', 'journal GIVEN', 'send GIVEN'],
+    ...['journal DONE', 'free', 'send DONE', 'journal TAKEN', 'goBack'],
+  ],
+  destination: [
+    ...['send ACCEPT', 'reserve', 'load', 'send CONFIRM', 'journal RUNNING', 'run', 'send RUNNING'],
+    ...['journal ABANDONED', 'send ABANDONED', 'send HOLDS', 'acknowledge'],
+  ],
+} as const;
+
 export interface Scenario {
   readonly seed: string;
   readonly random: Random;
@@ -40,6 +61,8 @@ export interface Scenario {
   readonly replays: number;
   /** For each effect that its host crashes. */
   readonly crashes: number;
+  /** What happens for sure, each once. */
+  readonly moments: readonly Moment[];
   /** For each write that the disk is full or fails. */
   readonly diskFaults: number;
   /** Partitions, each with its begin and length. */
@@ -66,14 +89,20 @@ export function scenarioOf(seed: string, fault: SimFault | null): Scenario {
     guestMs: generator.pick([0.2, 1, 5, 50]),
     tmemPart: generator.pick([0, 30, 60, 95]),
     ephemeral: generator.below(2) === 0,
-    downtimeMs: generator.pick([20, 60, 150, 2000]),
+    downtimeMs: generator.pick([30, 80, 80, 150, 150, 2000]),
     force: generator.below(4) === 0,
     bytesPerMs: generator.pick([500, 2000, 10_000, 40_000, 400_000]),
     delayMs: generator.pick([0.05, 1, 20]),
     cuts: often(30, () => generator.pick([20, 100, 400])),
     frames: often(20, () => generator.pick([20, 100])),
     replays: often(40, () => generator.pick([1000, 5000])),
-    crashes: often(35, () => generator.pick([20, 100, 400])),
+    moments: Array.from({ length: generator.pick([0, 0, 1, 1, 2]) }, () => {
+      const side = generator.pick(['source', 'destination'] as const);
+      const effect = generator.pick<string>(MOMENTS[side]);
+      const when = generator.pick(['before', 'after'] as const);
+      return { side, effect, when, what: generator.pick(['crash', 'cut', 'cut'] as const) };
+    }),
+    crashes: often(25, () => generator.pick([20, 100, 400])),
     diskFaults: often(25, () => generator.pick([500, 3000])),
     partitions,
     cancelMs: generator.below(12) === 0 ? generator.below(1500) : null,

@@ -135,7 +135,7 @@ export class Simulation implements World {
     const { random, replays } = this.scenario;
     if (this.healed || replays === 0 || random.below(10_000) >= replays) return;
     const other = side === 'source' ? this.destination : this.source;
-    this.clock.after(random.below(5000), () => other.replay(message));
+    this.clock.after(random.below(random.pick([20, 300, 5000])), () => other.replay(message));
   }
 
   paused(guest: SimGuest): void {

@@ -213,7 +213,8 @@ function peerRuns(state: SourceState, epoch: number, gone: boolean): Step<Source
     case 'given':
       if (epoch < state.epoch) return stay(state);
       // The peer ended with its guest: freeing the only copy now is an operator's decision.
-      if (gone) return reported({ ...state, peerGone: true }, { what: 'peerGone', epoch });
+      if (gone)
+        return state.peerGone ? stay(state) : reported({ ...state, peerGone: true }, { what: 'peerGone', epoch });
       return write({ ...state, peerGone: false }, 'finishing', 'DONE', epoch);
     case 'taking':
       // An operator took it, but the guest of the peer is alive after all, and this side's does not run yet.

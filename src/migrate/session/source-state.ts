@@ -17,6 +17,8 @@ export const PATIENCE = {
   answerMs: 30_000,
   /** Between two attempts to reach the destination. */
   retryMs: 500,
+  /** Between two questions to a destination whose guest is gone: until an operator has decided there. */
+  goneMs: 60_000,
   /** Without a connection, while the guest runs. */
   cutMs: 60_000,
   /** Without a connection or a confirmation, while the guest stands still. */

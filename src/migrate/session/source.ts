@@ -168,7 +168,8 @@ const LATE: Failure = { code: 'MIGRATION_LOST', message: 'The destination did no
 function ask(state: SourceSession, nowMs: number): Step {
   const step = own(state, { kind: 'again' }, nowMs);
   if (step.state.phase !== 'asking') return step;
-  const wake: SourceEffect = { kind: 'wake', atMs: nowMs + PATIENCE.retryMs };
+  const retryMs = step.state.handover?.peerGone === true ? PATIENCE.goneMs : PATIENCE.retryMs;
+  const wake: SourceEffect = { kind: 'wake', atMs: nowMs + retryMs };
   if (step.state.connected) return { state: step.state, effects: [...step.effects, wake] };
   const leg = Math.min(state.leg, PROTOCOL_LIMITS.legs);
   return { state: { ...step.state, leg }, effects: [...step.effects, { kind: 'connect', leg }, wake] };
