@@ -30,12 +30,31 @@ export interface Moment {
 /** Effects of the handover, by the side that performs them. */
 export const MOMENTS = {
   source: [
-    ...['journal BEGUN', 'send OFFER', 'pause', 'finish', 'send FINAL', 'journal GIVEN', 'send GIVEN'],
-    ...['journal DONE', 'free', 'send DONE', 'journal TAKEN', 'goBack'],
+    'journal BEGUN',
+    'send OFFER',
+    'pause',
+    'finish',
+    'send FINAL',
+    'journal GIVEN',
+    'send GIVEN',
+    'journal DONE',
+    'free',
+    'send DONE',
+    'journal TAKEN',
+    'goBack',
   ],
   destination: [
-    ...['send ACCEPT', 'reserve', 'load', 'send CONFIRM', 'journal RUNNING', 'run', 'send RUNNING'],
-    ...['journal ABANDONED', 'send ABANDONED', 'send HOLDS', 'acknowledge'],
+    'send ACCEPT',
+    'reserve',
+    'load',
+    'send CONFIRM',
+    'journal RUNNING',
+    'run',
+    'send RUNNING',
+    'journal ABANDONED',
+    'send ABANDONED',
+    'send HOLDS',
+    'acknowledge',
   ],
 } as const;
 
