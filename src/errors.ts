@@ -159,6 +159,25 @@ export const ERRORS = {
   IDENTITY_TAKEN: { class: 'refused', next: 'Leave --same-identity away to make a clone, or destroy the other one.' },
   SHARED_DISK: { class: 'refused', next: 'Save it with --stop or --pause, or pause it first.' },
   TMEM_DISABLED: { class: 'refused', next: 'Run the host with --tmem SIZE, or the guest without tmem.' },
+  // Migration.
+  MIGRATION_REFUSED: { class: 'refused', next: 'See the reasons: each says what it needs and what there is.' },
+  MIGRATION_LOST: {
+    class: 'transport',
+    next: 'The guest runs on where it was: try again when the hosts reach each other.',
+  },
+  NOT_CONVERGING: {
+    class: 'refused',
+    next: 'The guest runs on as before: allow a longer downtime or more bandwidth, or use --force.',
+  },
+  PROTOCOL_ORDER: { class: 'format', next: WRITER },
+  OWNERSHIP_UNKNOWN: {
+    class: 'ownershipUnknown',
+    next: 'Ask again with `transmigrate owner`; if the other host will never answer, use `transmigrate settle`.',
+  },
+  JOURNAL_DAMAGED: {
+    class: 'store',
+    next: 'Keep the file. See on each host that it ran with who owns its guests, and start with a new journal.',
+  },
   // tmem.
   TMEM_NO_CLIENT: { class: 'refused', next: 'See `transmigrate tmem list` for the clients there are.' },
   TMEM_CLIENT_EXISTS: {

@@ -29,10 +29,14 @@ export class Destination {
   /** A pool is opened and closed once, when all channels have come to it; here they go in the order they were sent. */
   readonly #meetings = new Set<number>();
   readonly #opened = new Set<number>();
+  /** What came to its end: a destination that has applied more than it could say hears of it again (protocol 6.5). */
+  readonly #closed = new Set<number>();
+  readonly #remembers: boolean;
   /** Handles that were ever sent, by incarnation: an invalidation names no other. */
   readonly #sent = new Set<string>();
 
-  constructor(channels: number, options: Partial<TmemOptions> = {}) {
+  constructor(channels: number, options: Partial<TmemOptions> = {}, remembers = false) {
+    this.#remembers = remembers;
     // While a log is applied there can be more than the source has for a moment (spec/tmem.md 7.2).
     this.engine = new TmemEngine({ ...options, limitBytes: 256 * 2 ** 20 });
     this.#incoming = new IncomingTmem(this.engine, 1, {});
@@ -89,11 +93,12 @@ export class Destination {
     assert.ok(!this.#meetings.has(step.step));
     this.#meetings.add(step.step);
     if (step.kind === 'open') {
-      if (this.#opened.has(step.pool.incarnation)) return;
+      if (this.#opened.has(step.pool.incarnation) || this.#closed.has(step.pool.incarnation)) return;
       this.#opened.add(step.pool.incarnation);
       this.#incoming.openPool(step.pool);
     } else if (step.kind === 'close' && this.#opened.has(step.incarnation)) {
       this.#opened.delete(step.incarnation);
+      if (this.#remembers) this.#closed.add(step.incarnation);
       this.#incoming.invalidate(body!);
     }
   }

@@ -52,7 +52,7 @@ function assertEqual(source: TmemEngine, destination: TmemEngine, ephemeral: boo
 type Event =
   | { readonly kind: 'operate'; readonly operation: Operation }
   | { readonly kind: 'send' | 'apply' | 'acknowledge'; readonly channel: number; readonly count: number }
-  | { readonly kind: 'cut' | 'snapshot' | 'fill' };
+  | { readonly kind: 'cut' | 'cut unsaid' | 'snapshot' | 'fill' };
 
 const channel = fc.nat(15);
 const events: fc.Arbitrary<Event[]> = operations([1, 1, 1, 2], 500).chain((all) =>
@@ -64,7 +64,9 @@ const events: fc.Arbitrary<Event[]> = operations([1, 1, 1, 2], 500).chain((all) 
         { weight: 2, arbitrary: fc.record({ kind: fc.constant('acknowledge' as const), channel, count: fc.nat(0) }) },
         {
           weight: 1,
-          arbitrary: fc.record({ kind: fc.constantFrom('cut' as const, 'snapshot' as const, 'fill' as const) }),
+          arbitrary: fc.record({
+            kind: fc.constantFrom('cut' as const, 'cut unsaid' as const, 'snapshot' as const, 'fill' as const),
+          }),
         },
       ),
       { minLength: all.length >> 2, maxLength: (all.length >> 2) + 1, size: 'max' },
@@ -99,9 +101,10 @@ function replicate({ all, before, channels, ephemeral, sharing, compress }: Run)
     assert.ok(error instanceof TransmigrateError && error.code === 'TMEM_SHARED_POOL', String(error));
     return false;
   }
-  const destination = new Destination(channels);
+  const destination = new Destination(channels, {}, !ephemeral);
   let snapshot: TmemSnapshot | undefined;
   let filled = 0;
+  const said = Array.from({ length: channels }, () => 0);
   const send = (on: number): boolean => {
     const step = log.next(on);
     if (step !== undefined) destination.send(on, step);
@@ -113,10 +116,18 @@ function replicate({ all, before, channels, ephemeral, sharing, compress }: Run)
       if (event.kind === 'operate') perform(engine, event.operation);
       else if (event.kind === 'send') for (let i = 0; i < event.count && send(on); i++);
       else if (event.kind === 'apply') destination.apply(on, event.count);
-      else if (event.kind === 'acknowledge') log.acknowledge(on, destination.applied[on]);
-      else if (event.kind === 'cut') {
+      else if (event.kind === 'acknowledge') {
+        said[on] = destination.applied[on];
+        log.acknowledge(on, said[on]);
+      } else if (event.kind === 'cut' || (event.kind === 'cut unsaid' && ephemeral)) {
+        // A shared ephemeral pool may be left and joined again, under one incarnation: then what is said must be exact.
         destination.cut();
         log.resume(destination.applied);
+        for (const [at, step] of destination.applied.entries()) said[at] = step;
+      } else if (event.kind === 'cut unsaid') {
+        // The destination has applied more than it says: what lies behind its last seal does not count.
+        destination.cut();
+        log.resume(said);
       } else if (event.kind === 'snapshot') {
         snapshot?.close();
         snapshot = new TmemSnapshot(engine, 1, { ephemeral });

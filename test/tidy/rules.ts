@@ -103,6 +103,16 @@ export const ROOTS: readonly string[] = [
   'src/io/tcp.ts',
   'src/io/tls.ts',
   'src/io/unix.ts',
+  // Live migration as pure logic, until a runner performs it.
+  'src/migrate/session/source.ts',
+  'src/migrate/session/destination.ts',
+  'src/migrate/session/check.ts',
+  'src/migrate/session/superseded.ts',
+  'src/migrate/protocol/dictionary.ts',
+  'src/migrate/negotiate/reservations.ts',
+  'src/migrate/precopy/unacknowledged.ts',
+  'src/migrate/runner/journal-file.ts',
+  'src/migrate/runner/left-processes.ts',
 ];
 
 /** Files that are started as a worker or a child process by a name the import scan cannot see. */
@@ -152,6 +162,13 @@ export const REQUIREMENTS: Readonly<Record<'built' | 'refused', readonly string[
     'M4',
     'M5',
     'M6',
+    'H1',
+    'H2',
+    'H3',
+    'H4',
+    'H5',
+    'H6',
+    'H7',
   ],
   refused: ['S12'],
 };

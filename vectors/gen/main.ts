@@ -12,6 +12,7 @@ import { indexVectors } from './index-footer.ts';
 import { limitVectors } from './limits.ts';
 import { originVectors } from './origin.ts';
 import { preambleVectors } from './preamble.ts';
+import { protocolVectors } from './protocol.ts';
 import { ramVectors } from './ram.ts';
 import { recordVectors } from './records.ts';
 import { sealVectors } from './seals.ts';
@@ -36,6 +37,7 @@ const families: Record<string, () => Vector[]> = {
   damage: damageVectors,
   versions: versionVectors,
   limits: limitVectors,
+  protocol: protocolVectors,
 };
 
 /** JSON with short lists and objects on one line, so that a person can read and compare it. */
@@ -51,11 +53,12 @@ function pretty(value: Json, indent = ''): string {
 }
 
 function filesOf(vector: Vector): Map<string, Buffer> {
-  const { name, files, title, requirements, section, container, expect } = vector;
+  const { name, files, title, requirements, section, container, expect, conversation } = vector;
   const out = new Map<string, Buffer>();
   const names = files.map((_, channel) => (files.length === 1 ? `${name}.tmig` : `${name}.ch${channel}.tmig`));
   files.forEach((bytes, channel) => out.set(names[channel], bytes));
-  const json = pretty({ title, requirements, section, files: names, container, expect });
+  const front = { title, requirements, section, files: names, container };
+  const json = pretty({ ...front, ...(conversation !== undefined && { conversation }), expect });
   out.set(`${name}.json`, Buffer.from(`${json}\n`));
   return out;
 }

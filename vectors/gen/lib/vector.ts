@@ -4,6 +4,18 @@ import type { PreambleFields } from './channel.ts';
 import type { Json, JsonObject } from './bytes.ts';
 import { Machine } from './machine.ts';
 
+/** Of a conversation, beside the source's stream (protocol). */
+export type Conversation = {
+  /** The vector with what the other side said. */
+  peer: string;
+  /** What was said, in order: `>` by the source. */
+  order: string[];
+  /** The hash of the negotiation, at the end. */
+  agreement: string;
+  /** Messages that a reader can't read, with the code. */
+  readable?: Record<string, string>;
+};
+
 export type Vector = {
   name: string;
   title: string;
@@ -12,6 +24,7 @@ export type Vector = {
   container: boolean;
   files: Buffer[];
   expect: JsonObject;
+  conversation?: Conversation;
 };
 
 export type Meta = { name: string; requirements: string; section: string; title: string };
