@@ -6,6 +6,9 @@ import { emptyProgram, setUpProgram } from './program-frame.ts';
 const QUICK: Readonly<Record<string, (context: Context) => Promise<Command>>> = {
   inspect: async (context) => (await import('./inspect.ts')).inspectCommand(context),
   verify: async (context) => (await import('./verify.ts')).verifyCommand(context),
+  convert: async (context) => (await import('./convert.ts')).convertCommand(context),
+  memory: async (context) => (await import('./memory/memory.ts')).memoryCommand(context),
+  gdb: async (context) => (await import('./gdb.ts')).gdbCommand(context),
 };
 
 /**

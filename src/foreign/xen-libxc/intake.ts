@@ -11,6 +11,9 @@ export class Intake {
   #split: Uint8Array = new Uint8Array(4096);
   #splitUsed = 0;
   #offset = 0;
+  #ahead = 0;
+  /** Whether readers are to pass over the content of pages: for who only wants to know where they stand. */
+  skipsPages = false;
 
   /** Stream offset of the next byte that was not taken. */
   get offset(): number {
@@ -19,7 +22,28 @@ export class Intake {
 
   /** Bytes that came so far. */
   get received(): number {
-    return this.#offset + this.#splitUsed + this.#input.byteLength;
+    return this.#offset - this.#ahead + this.#splitUsed + this.#input.byteLength;
+  }
+
+  /**
+   * Says that bytes which are to be passed over, up to so many of them, are not there in what is fed next.
+   * @returns how many.
+   */
+  jump(most: number): number {
+    const passed = Math.min(this.#ahead, most);
+    this.#ahead -= passed;
+    return passed;
+  }
+
+  /** Passes over bytes: of those that wait, and of those that are fed next. */
+  skip(length: number): void {
+    this.#offset += length;
+    const split = Math.min(length, this.#splitUsed);
+    this.#split.copyWithin(0, split, this.#splitUsed);
+    this.#splitUsed -= split;
+    const waiting = Math.min(length - split, this.#input.byteLength);
+    this.#input = this.#input.subarray(waiting);
+    this.#ahead = length - split - waiting;
   }
 
   /** Whether bytes wait that nobody took. */

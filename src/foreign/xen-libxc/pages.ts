@@ -45,6 +45,8 @@ export class PageBatch {
   end = 0;
   /** The pages. */
   bytes: Uint8Array = new Uint8Array(0);
+  /** Bytes of pages that were passed over: where readers do that, `bytes` is empty. */
+  passed = 0;
 
   /** The pfn of an entry of the record. */
   pfn(entry: number): number {

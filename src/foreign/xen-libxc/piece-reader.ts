@@ -66,6 +66,23 @@ export abstract class PieceReader<Event> {
     return this.#trailing;
   }
 
+  /**
+   * From now on the content of pages is passed over: their batches come without it (`PageBatch.passed`). For who only
+   * wants to know where they stand.
+   */
+  passOverPages(): void {
+    this.intake.skipsPages = true;
+  }
+
+  /**
+   * How many of the next bytes need not be fed: only after {@link passOverPages}, and once `read` has returned
+   * undefined. Whoever calls this goes on behind them.
+   * @param most bytes that there are.
+   */
+  jump(most: number): number {
+    return this.intake.jump(most);
+  }
+
   /** Gives more bytes. Borrowed: they must not change before {@link read} has returned undefined. */
   feed(bytes: Uint8Array): void {
     this.intake.feed(bytes);

@@ -21,6 +21,8 @@ export type LibxcEvent = LibxcHeader | LibxcRecord | PageBatch;
 
 type Phase = 'header' | 'record' | 'body' | 'page-head' | 'page-entries' | 'pages' | 'paused' | 'done';
 
+const NOTHING = new Uint8Array(0);
+
 /** Bytes of the body of a record and its padding. */
 export function paddedLength(length: number): number {
   return Math.ceil(length / RECORD_ALIGN) * RECORD_ALIGN;
@@ -222,6 +224,7 @@ export class LibxcReader extends PieceReader<LibxcEvent> {
   /** As many pages as are there, with the entries that they belong to; a page that is split alone. */
   #takePages(): PageBatch | undefined {
     const batch = this.#batch;
+    if (this.intake.skipsPages) return this.#passPages();
     let pages = Math.min(this.#pagesLeft, Math.floor(this.intake.whole / XEN_PAGE_BYTES));
     if (this.#pagesLeft > 0 && pages === 0) pages = 1;
     const bytes = this.intake.gather(pages * XEN_PAGE_BYTES);
@@ -234,6 +237,18 @@ export class LibxcReader extends PieceReader<LibxcEvent> {
     else for (let open = pages; open > 0; entry++) if (batch.hasData(entry)) open--;
     batch.end = entry;
     if (entry === batch.count) this.#next('record');
+    return batch;
+  }
+
+  #passPages(): PageBatch {
+    const batch = this.#batch;
+    batch.passed = this.#pagesLeft * XEN_PAGE_BYTES;
+    batch.bytes = NOTHING;
+    batch.first = batch.end;
+    batch.end = batch.count;
+    this.intake.skip(batch.passed);
+    this.#pagesLeft = 0;
+    this.#next('record');
     return batch;
   }
 

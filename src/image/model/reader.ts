@@ -46,6 +46,11 @@ export interface ReaderOptions {
    * `origin`, and is nothing more.
    */
   readonly end?: number;
+  /**
+   * Only say where pages stand, and leave their content unread where the reader can: the bytes of runs are then not to
+   * be looked at.
+   */
+  readonly placesOnly?: boolean;
   /** Also hand out the pages that come once more for comparison. */
   readonly again?: boolean;
 }

@@ -62,7 +62,7 @@ async function open(
   const found = options.toCheckpoint === true ? await lastCheckpoint(format, image, work) : Infinity;
   const end = found === Infinity ? undefined : found;
   if (format === 'tmig') return openTmig(image, work, end);
-  const reader = readerOf(format, again(image), { ...work, ...(end !== undefined && { end }) });
+  const reader = readerOf(format, again(image), { ...work, placesOnly: true, ...(end !== undefined && { end }) });
   const state = new StateCollector();
   let memory: DirectMemoryBuilder | undefined;
   for await (const event of reader.events()) {

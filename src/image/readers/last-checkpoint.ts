@@ -13,7 +13,7 @@ import { readerOf } from './reader-of.ts';
  * @returns Infinity for an image that is whole. @throws NO_CHECKPOINT with the cause; CANCELLED, READ_FAILED
  */
 export async function lastCheckpoint(format: FormatName, image: ByteSource, work: Work = {}): Promise<number> {
-  const reader = readerOf(format, again(image), work);
+  const reader = readerOf(format, again(image), { ...work, placesOnly: true });
   try {
     for await (const event of reader.events()) void event;
     return Infinity;

@@ -1,3 +1,5 @@
+import type { RandomAccess } from '../../../bytes/endpoints.ts';
+import { TransmigrateError } from '../../../errors.ts';
 import type { PageBatch } from '../../../foreign/xen-libxc/pages.ts';
 import type { PieceReader, Trailing } from '../../../foreign/xen-libxc/piece-reader.ts';
 import { LibxcReader, type LibxcEvent } from '../../../foreign/xen-libxc/reader.ts';
@@ -20,6 +22,9 @@ import { imageFindings } from './xen-findings.ts';
 
 /** Formats that this reads. */
 export type XenFormat = Extract<FormatName, 'xen-libxc' | 'xen-libxc-v2' | 'libxl' | 'xl' | 'xenopsd'>;
+
+/** Bytes that are read at once where pages are passed over: what stands before the pages of a record is 8 KiB. */
+const BETWEEN_BYTES = 64 * 1024;
 
 /** The reader of a format's bytes. */
 export function pieceReaderOf(format: XenFormat): PieceReader<XenEvent> {
@@ -54,9 +59,15 @@ export class XenImageReader implements ImageReader {
   /** @param source the image, without what is wrapped around it. */
   constructor(format: XenFormat, source: ByteSource, options: ReaderOptions & Work = {}) {
     this.format = format;
-    this.#pieces = watchedPieces(source, options);
     this.#options = options;
     this.#reader = pieceReaderOf(format);
+    const { random } = source;
+    if (options.placesOnly === true && random !== null && options.origin === undefined) {
+      this.#reader.passOverPages();
+      this.#pieces = this.#between(random, options);
+    } else {
+      this.#pieces = watchedPieces(source, options);
+    }
     this.#keepsTrailing = !source.container;
     if (options.origin !== undefined) this.#origin = new XenOrigin(options.origin, format);
   }
@@ -100,9 +111,26 @@ export class XenImageReader implements ImageReader {
       if (wanted.byteLength < piece.byteLength) origin?.literal(piece.subarray(wanted.byteLength));
       if (left === 0 && origin === undefined) break;
     }
-    if (left > 0) this.#reader.finish();
+    if (this.#reader.offset < end) this.#reader.finish();
     if (this.#early !== undefined) yield* this.#begin();
     yield { kind: 'end', bytes: this.#reader.offset - this.#trailing };
+  }
+
+  /** What stands between the pages, which are not read. */
+  async *#between(random: RandomAccess, { end = Infinity, ...work }: ReaderOptions & Work): AsyncGenerator<Uint8Array> {
+    const size = Math.min(random.size, end);
+    const buffer = new Uint8Array(BETWEEN_BYTES);
+    for (let at = 0; at < size && !this.#reader.complete;) {
+      if (work.signal?.aborted === true) {
+        throw new TransmigrateError('CANCELLED', `Reading ${random.name} was cancelled`);
+      }
+      const found = await random.readAt(at, buffer.subarray(0, Math.min(buffer.byteLength, size - at)));
+      if (found === 0) return;
+      yield buffer.subarray(0, found);
+      at += found;
+      at += this.#reader.jump(size - at);
+      work.onProgress?.(Math.min(at, size), random.size);
+    }
   }
 
   *#drain(): Generator<ImageEvent> {
@@ -175,7 +203,7 @@ export class XenImageReader implements ImageReader {
     return {
       kind: 'pages',
       // A part ends where its last page does, and nothing behind it was read.
-      bytesOffset: this.#reader.offset - batch.bytes.byteLength,
+      bytesOffset: this.#reader.offset - batch.bytes.byteLength - batch.passed,
       runs: () => pageRuns(batch),
     };
   }
