@@ -78,6 +78,10 @@ const hvm = image('xen/xen-4.17-hvm-seabios-16m.xl');
 const verifier =
   values.verifier === undefined ? undefined : join(values.verifier, 'usr/lib/xen-4.17/bin/verify-stream-v2');
 
+if (values.verifier !== undefined) {
+  process.env['PYTHONPATH'] = join(values.verifier, 'usr/lib/xen-4.17/lib/python');
+}
+
 /** What a random page costs beside unpacking the unit that it is in, in one process. */
 async function randomPages(): Promise<{ page: number; unit: number }> {
   const memory = syntheticMemory(256 * MIB);
@@ -166,7 +170,7 @@ const cases: Case[] = [
   { name: 'memory find', run: tmig('memory', pv, 'find', '--text', needle, '--count') },
   ...(verifier === undefined
     ? []
-    : [{ name: 'verify-stream-v2', run: () => run('/usr/bin/python3', verifier, '-i', hvm, '-f', 'libxl') }]),
+    : [{ name: 'verify-stream-v2', run: () => run('/usr/bin/python3', verifier, '-q', '-f', 'xl', '-i', hvm) }]),
 ];
 
 const measured = await measureInTurn(cases, runs);
