@@ -33,6 +33,7 @@ export class TmigImageWriter {
   readonly #options: TmigWriterOptions;
   #writer: StreamWriter | undefined;
   readonly #held = new HeldState();
+  #isCore = false;
   readonly #devices = new Map<string, number>();
   /** Whether something stands after the last checkpoint that must stand before one. */
   #open = true;
@@ -80,7 +81,7 @@ export class TmigImageWriter {
           break;
         case 'round':
           // A core has none (stream 4).
-          if (this.#options.kind !== 'core') await writer.round();
+          if (!this.#isCore) await writer.round();
           break;
         case 'pages-again':
           // For comparison only: nobody asked for them here.
@@ -99,7 +100,8 @@ export class TmigImageWriter {
 
   async #begin(head: ImageHead): Promise<void> {
     const { domainType, byteOrder, wordBits, machine, pageSize } = head;
-    const { streamId, codec, level, threads, about, kind = 'save' } = this.#options;
+    const { streamId, codec, level, threads, about, kind = head.isCore ? 'core' : 'save' } = this.#options;
+    this.#isCore = kind === 'core';
     this.#writer = await StreamWriter.open(
       this.#sink,
       { kind, byteOrder, wordBits, domainType, machine, pageSize, streamId, indexed: true },

@@ -2,13 +2,16 @@
 import type { RandomAccess } from '../../bytes/endpoints.ts';
 import { TransmigrateError } from '../../errors.ts';
 import { endsAsVhd, openVhd } from '../../foreign/vhd/vhd.ts';
-import { piecesOf } from '../../io/pieces-of.ts';
+import { again, piecesOf } from '../../io/pieces-of.ts';
 import type { ByteSource } from '../../io/source.ts';
 import { checkMagic } from '../../stream/preamble.ts';
 import { withLookalike } from '../lookalike.ts';
 import { magicOf, MAGIC_BYTES } from '../magic.ts';
 import { FORMATS, layersAt, type FormatName } from './layers.ts';
 import { Peek } from './peek.ts';
+
+/** Formats whose tables stand behind what they describe: they are read where it is needed. */
+const AT_ANY_PLACE: ReadonlySet<FormatName> = new Set<FormatName>(['xen-core', 'elf-core', 'v86', 'libvirt']);
 
 /** Compressed in compressed in compressed: nobody means it. */
 const WRAPPINGS_MOST = 4;
@@ -17,8 +20,8 @@ export interface IdentifyOptions {
   /** Take it for raw memory, which nothing in it can tell. */
   readonly as?: 'raw';
   /**
-   * Makes a source readable at any place, for containers that cannot be read in order and come through a pipe:
-   * `spool`. Without it they are refused.
+   * Makes a source readable at any place, for containers and formats that cannot be read in order and come through a
+   * pipe, or inside a compression: `spool`. Without it they are refused, formats by their readers.
    */
   readonly spool?: (source: ByteSource) => Promise<ByteSource>;
 }
@@ -92,18 +95,27 @@ class Wrapped {
       } else if (magic?.layer === 'vhd') {
         await this.#openVhd(await this.#random(spool));
       } else {
-        return this.#format(peek);
+        return this.#format(peek, spool);
       }
     }
   }
 
-  async #format(peek: Peek): Promise<Identified> {
+  async #format(peek: Peek, spool: IdentifyOptions['spool']): Promise<Identified> {
     const layers = await layersAt(peek, 0);
     const format = FORMATS.find((name) => name === layers[0]);
-    if (format !== undefined) {
-      return { format, nesting: [...this.#nesting, ...layers], image: this.#source };
-    }
-    throw this.#unknown(await peek.head(MAGIC_BYTES));
+    if (format === undefined) throw this.#unknown(await peek.head(MAGIC_BYTES));
+    if (AT_ANY_PLACE.has(format) && this.#source.random === null && spool !== undefined) await this.#putAside(spool);
+    return { format, nesting: [...this.#nesting, ...layers], image: this.#source };
+  }
+
+  /** From now on the source can be read at any place, and once more from its start. */
+  async #putAside(spool: NonNullable<IdentifyOptions['spool']>): Promise<RandomAccess> {
+    const spooled = await spool(this.#source);
+    const close = (): Promise<void> => spooled.close();
+    this.#source = { ...again(spooled), close };
+    // What is put aside is what was read: so all of it is read.
+    for await (const piece of spooled.pieces()) void piece;
+    return spooled.random!;
   }
 
   #unknown(head: Uint8Array): TransmigrateError {
@@ -149,11 +161,7 @@ class Wrapped {
         next: 'Copy it into a file, and read that.',
       });
     }
-    const spooled = await spool(this.#source);
-    this.#source = spooled;
-    // What is put aside is what was read: so all of it is read.
-    for await (const piece of spooled.pieces()) void piece;
-    return spooled.random!;
+    return this.#putAside(spool);
   }
 
   async #openVhd(random: RandomAccess): Promise<void> {

@@ -14,6 +14,8 @@ import type { CpuidLeaf, Msr, VcpuX86 } from '../../stream/records/vcpu.ts';
 /** What is known before the first page: what our preamble and ABOUT say (stream 2 and 6.1). Comes first, and once. */
 export interface ImageHead {
   readonly kind: 'head';
+  /** A core shows a machine, and is no save of one: nothing restores it (stream 2). */
+  readonly isCore: boolean;
   readonly domainType: DomainName;
   readonly byteOrder: ByteOrderName;
   readonly wordBits: 32 | 64;

@@ -130,7 +130,8 @@ class TmigOpening {
         const { domainType, byteOrder, machine, pageSize, wordBits } = this.#preamble!;
         const { about } = record;
         const bits = wordBits === 32 ? 32 : 64;
-        this.#state.add({ kind: 'head', domainType, byteOrder, wordBits: bits, machine, pageSize, about });
+        const isCore = this.#preamble!.kind === 'core';
+        this.#state.add({ kind: 'head', isCore, domainType, byteOrder, wordBits: bits, machine, pageSize, about });
         break;
       }
       case 'VCPU_X86':

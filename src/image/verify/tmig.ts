@@ -109,8 +109,9 @@ class TmigPass {
 
   /** Page tables of PV guests are walked as those of Xen's images are. Channels bring each page in its order. */
   #pageTables(record: StreamRecord, decoder: StreamDecoder): void {
-    const { domainType, wordBits, pageSize, byteOrder } = decoder.preamble!;
-    if (domainType !== 'pv' || pageSize !== 4096) return;
+    const { kind, domainType, wordBits, pageSize, byteOrder } = decoder.preamble!;
+    // Nothing restores a core, and its page tables may hold frames of the machine.
+    if (kind === 'core' || domainType !== 'pv' || pageSize !== 4096) return;
     if (record.kind === 'RAM') {
       this.#walk ??= new PageTableWalk(wordBits === 32 ? 32 : 64);
       this.#walk.pages({ kind: 'pages', bytesOffset: -1, runs: () => record.runs(decoder.scratch) });

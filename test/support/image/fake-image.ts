@@ -87,6 +87,7 @@ export class FakeMemory implements ImageMemory {
 
 export const HEAD_64: ImageHead = {
   kind: 'head',
+  isCore: false,
   domainType: 'hvm',
   byteOrder: 'little',
   wordBits: 64,

@@ -10,7 +10,7 @@ import { EXPECTED, imageBytes } from '../../support/xen/corpus.ts';
 const NAMES = ['xen-4.17-pv-tiny64-4m.xl', 'xen-4.17-hvm-seabios-16m.xl', 'xen-4.17-pv-tiny32-4m-lostpage.xl'];
 
 /** A source that counts what is read of it at any place. */
-function counting(bytes: Uint8Array): { source: ByteSource; read(): number } {
+function counting(bytes: Uint8Array): { source: ByteSource; readonly read: () => number } {
   const inner = memorySource(bytes);
   let read = 0;
   const random = {

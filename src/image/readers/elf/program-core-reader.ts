@@ -247,6 +247,7 @@ function isX86({ header }: ElfFile): boolean {
 function headOf({ header }: ElfFile, vcpus: number): ImageHead {
   return {
     kind: 'head',
+    isCore: true,
     domainType: 'unknown',
     byteOrder: header.littleEndian ? 'little' : 'big',
     wordBits: header.machine === MACHINE.i386 || header.wordBytes === 4 ? 32 : 64,

@@ -42,6 +42,7 @@ export function headOf(core: XenCore): ImageHead {
   const version = versionOf(core);
   return {
     kind: 'head',
+    isCore: true,
     domainType: isPv ? 'pv' : 'hvm',
     byteOrder: 'little',
     wordBits: is32 ? 32 : 64,

@@ -212,6 +212,7 @@ function headOf(head: LibvirtHead, compression: string): ImageHead {
   };
   return {
     kind: 'head',
+    isCore: false,
     domainType: isHvm ? 'hvm' : 'unknown',
     byteOrder: 'little',
     wordBits,

@@ -40,6 +40,7 @@ export class RawReader implements ImageReader {
   async *events(): AsyncGenerator<ImageEvent, void, undefined> {
     yield {
       kind: 'head',
+      isCore: true,
       domainType: 'unknown',
       byteOrder: 'little',
       wordBits: 64,

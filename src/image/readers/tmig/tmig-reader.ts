@@ -78,7 +78,8 @@ export class TmigImageReader implements ImageReader {
         const preamble = this.#decoder.preamble!;
         const { domainType, byteOrder, machine, pageSize } = preamble;
         const wordBits = preamble.wordBits === 32 ? 32 : 64;
-        yield { kind: 'head', domainType, byteOrder, wordBits, machine, pageSize, about: record.about };
+        const isCore = preamble.kind === 'core';
+        yield { kind: 'head', isCore, domainType, byteOrder, wordBits, machine, pageSize, about: record.about };
         break;
       }
       case 'RAM':

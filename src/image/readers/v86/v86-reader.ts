@@ -210,6 +210,7 @@ function pagesEvent(firstPfn: number, pages: number, source: Uint8Array | null, 
 function headOf(state: SaveState, release: string, { memoryBytes }: StateMemory): ImageHead {
   return {
     kind: 'head',
+    isCore: false,
     domainType: 'emulated',
     byteOrder: 'little',
     wordBits: 32,

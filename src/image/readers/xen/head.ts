@@ -78,6 +78,7 @@ export class XenHead {
     const uuid = text(info['uuid']);
     return {
       kind: 'head',
+      isCore: false,
       domainType,
       byteOrder: this.#libxc?.littleEndian === false ? 'big' : 'little',
       wordBits: is32 ? 32 : 64,
