@@ -36,6 +36,8 @@ export interface Cost {
 }
 
 setFlagsFromString('--expose-gc');
+// Else what was not used for a few collections would have to be compiled again while it is measured.
+setFlagsFromString('--no-flush-bytecode');
 const collect = runInNewContext('gc') as () => void;
 
 /** Nanoseconds of CPU that this thread has used: the machine may have other things to do. */

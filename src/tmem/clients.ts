@@ -1,6 +1,6 @@
 /** Clients and pools as the engine holds them. An object for each; none for a page. */
 import { toHex } from '../bytes/hex.ts';
-import { POOL_FLAG, POOL_VERSION, TMEM_LIMITS } from './constants.ts';
+import { POOL_FLAG, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
 
 /** Counts of a pool's operations, over its life; by the names that `tmem list` gives them (spec/tmem.md 9). */
 export interface PoolCounts {
@@ -162,4 +162,17 @@ export class Client {
   slotOf(pool: Pool): number {
     return this.pools.indexOf(pool);
   }
+}
+
+/** Adds a uuid to a client's, or takes it away: results as of `authorise`. */
+export function authoriseUuid(client: Client, name: string, authorised: boolean): number {
+  const at = client.authorised.indexOf(name);
+  if (at !== -1) {
+    if (!authorised) client.authorised.splice(at, 1);
+    return RESULT.done;
+  }
+  if (!authorised) return RESULT.none;
+  if (client.authorised.length >= TMEM_LIMITS.authorised) return RESULT.noMemory;
+  client.authorised.push(name);
+  return RESULT.done;
 }

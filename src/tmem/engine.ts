@@ -7,7 +7,7 @@
 import { CODEC, type CodecId } from '../codec/codec.ts';
 import { toHex } from '../bytes/hex.ts';
 import { TransmigrateError } from '../errors.ts';
-import { Client, Pool } from './clients.ts';
+import { authoriseUuid, Client, Pool } from './clients.ts';
 import { PAGE_BYTES, POOL_FLAG, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
 import { CHARGE, Holdings } from './holdings.ts';
 import { OBJECT, PAGE } from './page-table.ts';
@@ -585,17 +585,4 @@ export class TmemEngine {
     const old = this.holdings.table.find(pool.number, handle);
     return old === 0 ? this.#refuse(pool, RESULT.noMemory) : this.#removeByPut(old, pool, RESULT.noSpace);
   }
-}
-
-/** Adds a uuid to a client's, or takes it away: results as of `authorise`. */
-export function authoriseUuid(client: Client, name: string, authorised: boolean): number {
-  const at = client.authorised.indexOf(name);
-  if (at !== -1) {
-    if (!authorised) client.authorised.splice(at, 1);
-    return RESULT.done;
-  }
-  if (!authorised) return RESULT.none;
-  if (client.authorised.length >= TMEM_LIMITS.authorised) return RESULT.noMemory;
-  client.authorised.push(name);
-  return RESULT.done;
 }

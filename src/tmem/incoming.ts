@@ -5,9 +5,9 @@
 import { CODEC, isCodec } from '../codec/codec.ts';
 import { fromUuid, toHex } from '../bytes/hex.ts';
 import { TransmigrateError, type ErrorCode } from '../errors.ts';
-import type { Client, Pool } from './clients.ts';
+import { authoriseUuid, type Client, type Pool } from './clients.ts';
 import { HANDLE_HALVES, PAGE_BYTES, POOL_VERSION, RESULT, TMEM_LIMITS } from './constants.ts';
-import { authoriseUuid, type ClientSettings, type TmemEngine } from './engine.ts';
+import type { ClientSettings, TmemEngine } from './engine.ts';
 import {
   BATCH_HEAD_BYTES,
   ENTRY_LIMITS,

@@ -149,8 +149,8 @@ export class TmemLog implements Watcher {
   /**
    * The next thing to send on a channel, or undefined when there is nothing now. Pools come first, then invalidations,
    * then pages.
-   * @throws TMEM_SHARED_POOL when another client has joined a persistent pool that travels; USAGE for a channel that the
-   * log does not have.
+   * @throws TMEM_SHARED_POOL when another client has joined a persistent pool that travels; USAGE for a channel that
+   * the log does not have.
    */
   next(channel: number): LogStep | undefined {
     this.#checkChannel(channel);
