@@ -277,9 +277,13 @@ export class PageTable {
 
   /** Reads the handle of a page. */
   handleOf(page: number, handle: Uint32Array): void {
-    const object = this.pages.get(page, PAGE.object);
-    for (let half = 0; half < HANDLE_HALVES - 1; half++) handle[half] = this.objects.get(object, half);
-    handle[6] = this.pages.get(page, PAGE.index);
+    const record = this.pages.segmentOf(page);
+    const at = this.pages.offsetOf(page);
+    const object = record[at + PAGE.object];
+    const ofObject = this.objects.segmentOf(object);
+    const objectAt = this.objects.offsetOf(object) + OBJECT.id;
+    for (let half = 0; half < HANDLE_HALVES - 1; half++) handle[half] = ofObject[objectAt + half];
+    handle[6] = record[at + PAGE.index];
   }
 
   poolOf(page: number): number {
