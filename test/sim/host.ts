@@ -452,6 +452,7 @@ export class SimHost {
         break;
       case 'endRound':
         job.plane!.record({ kind: 'round' }, emit);
+        this.#note('state', `round ${job.session.convergence.rounds} ends`);
         later(sentMs + 0.5, () => ({ kind: 'roundEnded', left: job.plane!.left(), scanMs: 0.5 }));
         break;
       case 'throttle':

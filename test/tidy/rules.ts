@@ -106,6 +106,7 @@ export const ROOTS: readonly string[] = [
   'src/migrate/session/source.ts',
   'src/migrate/session/destination.ts',
   'src/migrate/session/check.ts',
+  'src/migrate/session/owner.ts',
   'src/migrate/session/superseded.ts',
   'src/migrate/protocol/dictionary.ts',
   'src/migrate/negotiate/reservations.ts',

@@ -51,7 +51,9 @@ function handle(state: SourceSession, event: SourceSessionEvent): Step {
       return stay({ ...withLeft(standing, event.left), phase: 'final', after: 'final' });
     }
     case 'resumed': {
-      const back: SourceSession = { ...withLeft(state, event.left), busy: null, roundMs: event.nowMs, roundBytes: 0 };
+      // What was sent before the cut is all that is known of the bandwidth until a round has ended.
+      const anew = state.costs.bytesPerSecond > 0 ? { roundMs: event.nowMs, roundBytes: 0 } : {};
+      const back: SourceSession = { ...withLeft(state, event.left), busy: null, ...anew };
       // A pause that was under way when the connection was cut is waited for.
       if (state.after === 'final' && !state.standing) return stay({ ...back, phase: 'pausing', busy: 'pause' });
       return stay({ ...back, phase: state.after });

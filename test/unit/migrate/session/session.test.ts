@@ -263,6 +263,19 @@ describe('a cut connection (T4)', () => {
     assert.ok(pair.source.progress.ramBytes < 1.5 * OFFER.memory.bytes, 'not everything again');
   });
 
+  test('at the end of the first round: the bandwidth is known from what was sent before', () => {
+    const pair = new Pair({ hold: ['source endRound'] }).run();
+    assert.equal(pair.source.costs.bytesPerSecond, 0);
+    pair.cut().wait(600).run();
+    pair.tellSource({ kind: 'resumed', left: { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, deviceBytes: 10 } });
+    pair.tellSource({
+      kind: 'roundEnded',
+      left: { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, deviceBytes: 10 },
+      scanMs: 1,
+    });
+    assert.equal(pair.source.phase, 'pausing');
+  });
+
   test('also before anything came, several times, and in the pause', () => {
     const pair = new Pair().run('source work').cut();
     pair.wait(600).run('> RESUME').cut();
