@@ -468,6 +468,8 @@ export class SimHost {
       case 'finish': {
         const { plane } = job;
         plane!.record({ kind: 'device', counter: this.guest!.model.counter }, emit);
+        // Before CHECKPOINT stands a SEAL, and behind it another (protocol 6.3).
+        plane!.seal(emit);
         plane!.record({ kind: 'checkpoint' }, emit);
         const place = plane!.seal(emit);
         later(sentMs + 3, () => ({ kind: 'finished', channels: [place] }));

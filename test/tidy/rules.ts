@@ -113,6 +113,7 @@ export const ROOTS: readonly string[] = [
   'src/migrate/precopy/unacknowledged.ts',
   'src/migrate/runner/journal-file.ts',
   'src/migrate/runner/left-processes.ts',
+  'src/migrate/runner/conversation.ts',
 ];
 
 /** Files that are started as a worker or a child process by a name the import scan cannot see. */

@@ -36,7 +36,7 @@ export const helloSchema = helloHeadSchema.extend({
   limits: z.object({
     channels: z.int().min(1).max(L.channels),
     sealBytes: z.int().min(L.leastSealBytes).max(L.sealBytes),
-    unacknowledgedSeals: z.int().min(1).max(L.unacknowledgedSeals),
+    unacknowledgedSeals: z.int().min(L.leastUnacknowledgedSeals).max(L.unacknowledgedSeals),
   }),
   /** Whether a cut connection can be followed by another one: false over stdio (H4). */
   resumable: z.boolean(),

@@ -107,6 +107,17 @@ describe('a migration, both sides', () => {
     assert.ok(pair.count('source work') > before, 'it goes on with the first acknowledgement');
   });
 
+  test('the end waits until both of its seals are allowed', () => {
+    const pair = new Pair({ hold: ['destination acknowledge'], offer: { memory: { ...OFFER.memory, bytes: MIB } } });
+    pair.run('source pause');
+    pair.tellSource({ kind: 'sealed', waitingSeals: 3 });
+    pair.run();
+    assert.equal(pair.source.phase, 'final');
+    assert.equal(pair.count('source finish'), 0);
+    pair.tellSource({ kind: 'acknowledged', waitingSeals: 2 });
+    assert.equal(pair.count('source finish'), 1);
+  });
+
   test('a bandwidth limit is kept by waiting', () => {
     const pair = new Pair({ limits: { bytesPerSecond: MIB, downtimeMs: 1e6 } }).run();
     const begin = pair.nowMs;
