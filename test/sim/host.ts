@@ -181,11 +181,9 @@ export class SimHost {
     for (const [id, handover] of found.sources) {
       const request = this.simulation.requestOf(id);
       const { state, effects } = recoverSession(request, handover, this.simulation.clock.nowMs);
-      const ended = handover.phase !== 'given';
-      const session: SourceSession = ended ? { ...state, phase: 'ended' } : state;
-      const job: SourceJob = { session, plane: null, ...this.#newJob() };
+      const job: SourceJob = { session: state, plane: null, ...this.#newJob() };
       this.sources.set(id, job);
-      if (!ended) this.#performSource(job, effects);
+      this.#performSource(job, effects);
     }
     for (const [id, state] of found.destinations) {
       const last = this.disk.records.findLast(
