@@ -32,6 +32,8 @@ export interface WriterOptions {
   readonly threads?: number;
   /** Most bytes of records between seals. Default and limit 64 MiB (stream 5.4). */
   readonly sealInterval?: number;
+  /** Told of every SEAL that is written, also of those that the writer puts in by itself: each is acknowledged. */
+  readonly onSeal?: (number: number, chain: Uint8Array) => void;
 }
 
 /** Records before which no SEAL is put in: they come directly after one, or after END. */
@@ -69,6 +71,7 @@ export class StreamWriter {
   readonly #codec: CodecId;
   readonly #level: number | undefined;
   readonly #sealInterval: number;
+  readonly #onSeal: WriterOptions['onSeal'];
   readonly #pool: UnitPool;
   readonly #chain: Chain;
   readonly #order: OrderRules;
@@ -100,6 +103,7 @@ export class StreamWriter {
     this.#codec = options.codec ?? CODEC.raw;
     this.#level = options.level;
     this.#sealInterval = Math.min(options.sealInterval ?? LIMITS.sealInterval, LIMITS.sealInterval);
+    this.#onSeal = options.onSeal;
     this.#pool = UnitPool.shared(this.#codec === CODEC.raw ? 0 : (options.threads ?? 0));
     this.#chain = new Chain(preambleBytes);
     this.#order = new OrderRules(this.preamble);
@@ -580,6 +584,7 @@ export class StreamWriter {
   async #writeSeal(): Promise<void> {
     const offset = this.#offset;
     await this.#record(TYPE.seal, control.encodeSeal(++this.#seals, offset, this.#chain.seal()));
+    this.#onSeal?.(this.#seals, this.#chain.value);
   }
 }
 

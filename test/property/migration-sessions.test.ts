@@ -131,7 +131,7 @@ const begin = fc.constantFrom(
   'source journal GIVEN',
   '> GIVEN',
   'destination journal RUNNING',
-  '< RUNNING',
+  'destination report',
   'source journal DONE',
   '> DONE',
 );

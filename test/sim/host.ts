@@ -181,11 +181,9 @@ export class SimHost {
     for (const [id, handover] of found.sources) {
       const request = this.simulation.requestOf(id);
       const { state, effects } = recoverSession(request, handover, this.simulation.clock.nowMs);
-      const ended = handover.phase !== 'given';
-      const session: SourceSession = ended ? { ...state, phase: 'ended' } : state;
-      const job: SourceJob = { session, plane: null, ...this.#newJob() };
+      const job: SourceJob = { session: state, plane: null, ...this.#newJob() };
       this.sources.set(id, job);
-      if (!ended) this.#performSource(job, effects);
+      this.#performSource(job, effects);
     }
     for (const [id, state] of found.destinations) {
       const last = this.disk.records.findLast(
@@ -452,6 +450,7 @@ export class SimHost {
         break;
       case 'endRound':
         job.plane!.record({ kind: 'round' }, emit);
+        this.#note('state', `round ${job.session.convergence.rounds} ends`);
         later(sentMs + 0.5, () => ({ kind: 'roundEnded', left: job.plane!.left(), scanMs: 0.5 }));
         break;
       case 'throttle':
@@ -467,6 +466,8 @@ export class SimHost {
       case 'finish': {
         const { plane } = job;
         plane!.record({ kind: 'device', counter: this.guest!.model.counter }, emit);
+        // Before CHECKPOINT stands a SEAL, and behind it another (protocol 6.3).
+        plane!.seal(emit);
         plane!.record({ kind: 'checkpoint' }, emit);
         const place = plane!.seal(emit);
         later(sentMs + 3, () => ({ kind: 'finished', channels: [place] }));

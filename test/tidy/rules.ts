@@ -107,12 +107,14 @@ export const ROOTS: readonly string[] = [
   'src/migrate/session/source.ts',
   'src/migrate/session/destination.ts',
   'src/migrate/session/check.ts',
+  'src/migrate/session/owner.ts',
   'src/migrate/session/superseded.ts',
   'src/migrate/protocol/dictionary.ts',
   'src/migrate/negotiate/reservations.ts',
   'src/migrate/precopy/unacknowledged.ts',
   'src/migrate/runner/journal-file.ts',
   'src/migrate/runner/left-processes.ts',
+  'src/migrate/runner/conversation.ts',
 ];
 
 /** Files that are started as a worker or a child process by a name the import scan cannot see. */

@@ -18,6 +18,8 @@ export const PROTOCOL_LIMITS = {
   leastSealBytes: 64 * 1024,
   /** Seals of a channel that are not acknowledged (stream 5.5). */
   unacknowledgedSeals: 4,
+  /** The end of a machine has two, one directly after the other (protocol 6.3). */
+  leastUnacknowledgedSeals: 2,
   pools: 16,
   disks: 128,
   vcpus: 4096,

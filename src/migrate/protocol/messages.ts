@@ -23,8 +23,8 @@ export const helloHeadSchema = z.object({
 });
 
 export const helloSchema = helloHeadSchema.extend({
-  /** What the sender wants: `migrate` or `check` an offer, `resume` one, or ask who owns a machine. */
-  purpose: z.enum(['migrate', 'check', 'resume', 'ask']),
+  /** What the sender wants: 7.3 for `ask`, 7.6 for `owner`. */
+  purpose: z.enum(['migrate', 'check', 'resume', 'ask', 'owner']),
   /** Of the migration. */
   id,
   /** Which connection of the migration it is, from 1 (protocol 6.5). */
@@ -36,7 +36,7 @@ export const helloSchema = helloHeadSchema.extend({
   limits: z.object({
     channels: z.int().min(1).max(L.channels),
     sealBytes: z.int().min(L.leastSealBytes).max(L.sealBytes),
-    unacknowledgedSeals: z.int().min(1).max(L.unacknowledgedSeals),
+    unacknowledgedSeals: z.int().min(L.leastUnacknowledgedSeals).max(L.unacknowledgedSeals),
   }),
   /** Whether a cut connection can be followed by another one: false over stdio (H4). */
   resumable: z.boolean(),

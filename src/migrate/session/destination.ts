@@ -179,6 +179,8 @@ type HelloEvent = Extract<DestinationSessionEvent, { readonly kind: 'hello' }>;
 
 function heard(state: DestinationSession, { head, message: theirs, body }: HelloEvent): Step {
   if (state.purpose !== null || !state.connected) return outOfOrder(state, 'HELLO');
+  // Who only wants to know the owner is answered by the host, and is none of a session's.
+  if (theirs?.purpose === 'owner') return stay(state, [{ kind: 'hangUp' }]);
   const { id, hello: mine } = state;
   const version = commonVersion(mine, head);
   if (typeof version !== 'number' || theirs === null) {

@@ -185,9 +185,11 @@ const NO_PROGRESS: Progress = {
  */
 export function recoverSession(request: SourceRequest, ownership: SourceState, nowMs: number): Step {
   const { state } = beginSession(request, nowMs);
-  const asking: SourceSession = { ...state, phase: 'asking', handover: ownership, leg: 2, deadlineMs: null };
+  const known: SourceSession = { ...state, handover: ownership, leg: 2, deadlineMs: null };
+  // What has ended is only kept for who comes and asks.
+  if (ownership.phase !== 'given') return { state: { ...known, phase: 'ended' }, effects: [] };
   return {
-    state: asking,
+    state: { ...known, phase: 'asking' },
     effects: [
       { kind: 'connect', leg: 2 },
       { kind: 'wake', atMs: nowMs + PATIENCE.retryMs },

@@ -20,6 +20,9 @@ import { PATIENCE, type SourceSession, type SourceSessionEvent } from './source-
 /** Bytes of one piece of work. */
 const PIECE_BYTES = 1024 * 1024;
 
+/** SEALs of the end of a machine (protocol 6.3). */
+const SEALS_OF_END = 2;
+
 type Step = SessionStep<SourceSession, SourceEffect>;
 
 /** One step of a migration on its source. */
@@ -51,7 +54,9 @@ function handle(state: SourceSession, event: SourceSessionEvent): Step {
       return stay({ ...withLeft(standing, event.left), phase: 'final', after: 'final' });
     }
     case 'resumed': {
-      const back: SourceSession = { ...withLeft(state, event.left), busy: null, roundMs: event.nowMs, roundBytes: 0 };
+      // What was sent before the cut is all that is known of the bandwidth until a round has ended.
+      const anew = state.costs.bytesPerSecond > 0 ? { roundMs: event.nowMs, roundBytes: 0 } : {};
+      const back: SourceSession = { ...withLeft(state, event.left), busy: null, ...anew };
       // A pause that was under way when the connection was cut is waited for.
       if (state.after === 'final' && !state.standing) return stay({ ...back, phase: 'pausing', busy: 'pause' });
       return stay({ ...back, phase: state.after });
@@ -500,6 +505,10 @@ function goOn(step: Step, nowMs: number): Step {
   const section = turn(state.shares, state.left);
   if (section === undefined) {
     const busy = state.phase === 'rounds' ? 'endRound' : 'finish';
+    // Before CHECKPOINT stands a SEAL, and behind it another: both must be allowed.
+    if (busy === 'finish' && state.waitingSeals > unacknowledgedSeals - SEALS_OF_END) {
+      return { state: now, effects: step.effects };
+    }
     return and({ ...now, busy }, { kind: busy });
   }
   const wait = waitMs(bucket);

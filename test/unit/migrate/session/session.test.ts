@@ -107,6 +107,17 @@ describe('a migration, both sides', () => {
     assert.ok(pair.count('source work') > before, 'it goes on with the first acknowledgement');
   });
 
+  test('the end waits until both of its seals are allowed', () => {
+    const pair = new Pair({ hold: ['destination acknowledge'], offer: { memory: { ...OFFER.memory, bytes: MIB } } });
+    pair.run('source pause');
+    pair.tellSource({ kind: 'sealed', waitingSeals: 3 });
+    pair.run();
+    assert.equal(pair.source.phase, 'final');
+    assert.equal(pair.count('source finish'), 0);
+    pair.tellSource({ kind: 'acknowledged', waitingSeals: 2 });
+    assert.equal(pair.count('source finish'), 1);
+  });
+
   test('a bandwidth limit is kept by waiting', () => {
     const pair = new Pair({ limits: { bytesPerSecond: MIB, downtimeMs: 1e6 } }).run();
     const begin = pair.nowMs;
@@ -261,6 +272,19 @@ describe('a cut connection (T4)', () => {
     assert.equal(pair.count('source goBack'), 1);
     assert.equal(pair.count('< ACCEPT'), 1);
     assert.ok(pair.source.progress.ramBytes < 1.5 * OFFER.memory.bytes, 'not everything again');
+  });
+
+  test('at the end of the first round: the bandwidth is known from what was sent before', () => {
+    const pair = new Pair({ hold: ['source endRound'] }).run();
+    assert.equal(pair.source.costs.bytesPerSecond, 0);
+    pair.cut().wait(600).run();
+    pair.tellSource({ kind: 'resumed', left: { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, deviceBytes: 10 } });
+    pair.tellSource({
+      kind: 'roundEnded',
+      left: { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, deviceBytes: 10 },
+      scanMs: 1,
+    });
+    assert.equal(pair.source.phase, 'pausing');
   });
 
   test('also before anything came, several times, and in the pause', () => {
