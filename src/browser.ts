@@ -15,7 +15,8 @@ export {
 export type { Json, JsonObject } from './bytes/bounded-json.ts';
 export type { ByteSink, RandomAccess } from './bytes/endpoints.ts';
 export { CODEC, codecName, type CodecId, type CodecName } from './codec/codec.ts';
-export { StreamWriter, type WriterOptions } from './stream/writer.ts';
+export { StreamWriter } from './stream/writer.ts';
+export type { WriterOptions } from './stream/writer-options.ts';
 export { StreamDecoder, type DecodedRecord, type DecoderOptions } from './stream/decoder.ts';
 export { IndexedImage } from './stream/indexed-image.ts';
 export type { PageState } from './stream/ram-pages.ts';

@@ -114,9 +114,12 @@ export function indexOfBytes(bytes: Uint8Array, wanted: Uint8Array, from: number
 
 /** A thread that answers each message with one. */
 export interface Thread {
+  readonly ready: boolean;
   post(message: unknown): void;
   stop(): Promise<void>;
 }
+
+const READY = 'ready';
 
 /** What is used of a browser's Worker: its types are not those of Node. */
 interface WebWorker {
@@ -138,9 +141,16 @@ export function startThread(
   onError: (error: Error) => void,
 ): Thread {
   const worker = new (globalThis as unknown as WorkerScope).Worker(entry, { type: 'module' });
-  worker.onmessage = ({ data }) => onMessage(data);
+  let ready = false;
+  worker.onmessage = ({ data }) => {
+    if (data === READY) ready = true;
+    else onMessage(data);
+  };
   worker.onerror = ({ message }) => onError(new Error(message));
   return {
+    get ready() {
+      return ready;
+    },
     post: (message) => worker.postMessage(message),
     stop: () => Promise.resolve(worker.terminate()),
   };
@@ -149,4 +159,5 @@ export function startThread(
 export function serveThread(answer: (message: unknown) => unknown): void {
   const scope = globalThis as unknown as WorkerScope;
   scope.onmessage = ({ data }) => scope.postMessage(answer(data));
+  scope.postMessage(READY);
 }

@@ -221,9 +221,14 @@ const THREAD_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 16 
 
 /** A thread that answers each message with one. */
 export interface Thread {
+  /** Whether it has loaded what it needs: to start one takes as long as to compress 20 MiB. */
+  readonly ready: boolean;
   post(message: unknown): void;
   stop(): Promise<void>;
 }
+
+/** What a thread says once it can answer. */
+const READY = 'ready';
 
 /**
  * Starts a thread from a module that calls {@link serveThread}. It does not keep the process alive while it is idle.
@@ -236,7 +241,12 @@ export function startThread(
   const { Worker: Thread } = threads();
   const worker: threadModule.Worker = new Thread(entry, { resourceLimits: THREAD_LIMITS });
   let waiting = 0;
+  let ready = false;
   worker.on('message', (message: unknown) => {
+    if (message === READY) {
+      ready = true;
+      return;
+    }
     if (--waiting === 0) worker.unref();
     onMessage(message);
   });
@@ -244,6 +254,9 @@ export function startThread(
   // After the listeners: to add one takes a reference again.
   worker.unref();
   return {
+    get ready() {
+      return ready;
+    },
     post: (message) => {
       if (waiting++ === 0) worker.ref();
       worker.postMessage(message);
@@ -258,4 +271,5 @@ export function startThread(
 export function serveThread(answer: (message: unknown) => unknown): void {
   const port: threadModule.MessagePort = threads().parentPort!;
   port.on('message', (message: unknown) => port.postMessage(answer(message)));
+  port.postMessage(READY);
 }

@@ -11,6 +11,9 @@ export interface UnitReply {
   readonly error?: string;
 }
 
+/** Jobs, mostly of a megabyte, that are done here before threads are started: that takes as long as 20 of them. */
+const START_AFTER_JOBS = 24;
+
 interface Waiting {
   readonly thread: number;
   resolve(result: Uint32Array): void;
@@ -23,25 +26,15 @@ interface Waiting {
  */
 export class UnitPool {
   readonly #threads: Thread[] = [];
+  readonly #wanted: number;
+  #jobs = 0;
   readonly #load: number[] = [];
   readonly #waiting = new Map<number, Waiting>();
   #next = 0;
 
-  /** @param threads 0 to 64. */
+  /** @param threads 0 to 64. They are started when there is enough to do to make that worth while. */
   constructor(threads: number) {
-    // The file has the ending of this one: the checkout runs TypeScript, the package JavaScript.
-    const ending = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-    const entry = new URL(`./unit-worker.${ending}`, import.meta.url);
-    for (let i = 0; i < Math.min(threads, 64); i++) {
-      this.#load.push(0);
-      this.#threads.push(
-        startThread(
-          entry,
-          (reply) => this.#done(reply as UnitReply),
-          (error) => this.#failed(i, error),
-        ),
-      );
-    }
+    this.#wanted = Math.min(threads, 64);
   }
 
   static readonly #shared = new Map<number, UnitPool>();
@@ -58,17 +51,21 @@ export class UnitPool {
 
   /** How many jobs keep all threads busy. */
   get width(): number {
-    return Math.max(1, this.#threads.length);
+    return Math.max(1, this.#wanted);
   }
 
   get hasThreads(): boolean {
-    return this.#threads.length > 0;
+    return this.#wanted > 0;
   }
 
-  /** {@link storeUnits}, on the thread with the least to do. */
+  /** {@link storeUnits}, on the thread with the least to do; here, as long as none has started. */
   run(job: UnitJob): Promise<Uint32Array> {
-    if (this.#threads.length === 0) return Promise.resolve(storeUnits(job));
-    const thread = this.#load.indexOf(Math.min(...this.#load));
+    if (++this.#jobs === START_AFTER_JOBS) this.#start();
+    let thread = -1;
+    for (const [i, load] of this.#load.entries()) {
+      if (this.#threads[i].ready && (thread < 0 || load < this.#load[thread])) thread = i;
+    }
+    if (thread < 0) return Promise.resolve(storeUnits(job));
     const id = this.#next++;
     this.#load[thread]++;
     return new Promise((resolve, reject) => {
@@ -82,6 +79,22 @@ export class UnitPool {
     for (const waiting of this.#waiting.values()) waiting.reject(new Error('the pool was closed'));
     this.#waiting.clear();
     await Promise.all(this.#threads.splice(0).map((thread) => thread.stop()));
+  }
+
+  #start(): void {
+    // The file has the ending of this one: the checkout runs TypeScript, the package JavaScript.
+    const ending = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    const entry = new URL(`./unit-worker.${ending}`, import.meta.url);
+    for (let i = 0; i < this.#wanted; i++) {
+      this.#load.push(0);
+      this.#threads.push(
+        startThread(
+          entry,
+          (reply) => this.#done(reply as UnitReply),
+          (error) => this.#failed(i, error),
+        ),
+      );
+    }
   }
 
   #done(reply: UnitReply): void {

@@ -22,19 +22,7 @@ import * as tmem from './records/tmem.ts';
 import * as vcpu from './records/vcpu.ts';
 import { assertClass, BATCH_BYTES, RamPacker } from './ram-packer.ts';
 import { TmemPacker } from './tmem-packer.ts';
-
-export interface WriterOptions {
-  /** Codec for guest memory and device blobs; what does not get smaller is stored raw. Default raw. */
-  readonly codec?: CodecId;
-  /** The codec's level; its own default when absent. */
-  readonly level?: number;
-  /** Threads that compress. Default 0: in this one. */
-  readonly threads?: number;
-  /** Most bytes of records between seals. Default and limit 64 MiB (stream 5.4). */
-  readonly sealInterval?: number;
-  /** Told of every SEAL that is written, also of those that the writer puts in by itself: each is acknowledged. */
-  readonly onSeal?: (number: number, chain: Uint8Array) => void;
-}
+import type { WriterOptions } from './writer-options.ts';
 
 /** Records before which no SEAL is put in: they come directly after one, or after END. */
 const UNSEALED: ReadonlySet<number> = new Set([TYPE.seal, TYPE.barrier, TYPE.checkpoint, TYPE.end, TYPE.indexRoot]);

@@ -13,7 +13,8 @@ import { StreamDecoder, type DecodedRecord, type DecoderOptions } from '../../sr
 import type { PreambleChoice } from '../../src/stream/preamble.ts';
 import { contentOf } from '../../src/stream/records/stored.ts';
 import { CONTROL, DEBUG, GENERAL, SEGMENTS, SYSCALL, type RegisterName } from '../../src/stream/records/vcpu.ts';
-import { StreamWriter, type WriterOptions } from '../../src/stream/writer.ts';
+import { StreamWriter } from '../../src/stream/writer.ts';
+import type { WriterOptions } from '../../src/stream/writer-options.ts';
 import { random } from './random.ts';
 
 const MIB = 1024 * 1024;

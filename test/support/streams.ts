@@ -2,7 +2,8 @@
 import { MemorySink } from '../../src/io/memory.ts';
 import { StreamDecoder, type DecodedRecord, type DecoderOptions } from '../../src/stream/decoder.ts';
 import type { PreambleChoice } from '../../src/stream/preamble.ts';
-import { StreamWriter, type WriterOptions } from '../../src/stream/writer.ts';
+import { StreamWriter } from '../../src/stream/writer.ts';
+import type { WriterOptions } from '../../src/stream/writer-options.ts';
 import { random } from './random.ts';
 
 export const PAGE = 4096;
