@@ -2,7 +2,8 @@
 import type { Disk } from '../../src/stream/records/device.ts';
 import type { TmemClient, TmemPool } from '../../src/stream/records/tmem.ts';
 import { GENERAL, SEGMENTS, type CpuidLeaf, type Msr, type RegisterName } from '../../src/stream/records/vcpu.ts';
-import type { StreamWriter, WriterOptions } from '../../src/stream/writer.ts';
+import type { StreamWriter } from '../../src/stream/writer.ts';
+import type { WriterOptions } from '../../src/stream/writer-options.ts';
 import type { PreambleChoice } from '../../src/stream/preamble.ts';
 import { PAGE, somePages, written } from './streams.ts';
 
