@@ -158,7 +158,7 @@ describe('memory read', () => {
     const { out, context } = await runOn(['memory', 'read', 'x', '0x5ff8', '4', '--raw']);
     assert.equal(out.text, 'over');
     assert.equal(context.exitCode, 0);
-    assert.deepEqual(await json('11.1', ['memory', 'read', 'x', '0x5ff8', '4']), {
+    assert.deepEqual(await json('12.1', ['memory', 'read', 'x', '0x5ff8', '4']), {
       ok: true,
       space: 'physical',
       paging: null,
@@ -168,7 +168,7 @@ describe('memory read', () => {
       data: '6f766572',
       stop: null,
     });
-    const stopped = await json('11.1', ['memory', 'read', 'x', '0xffe', '4', '--virtual']);
+    const stopped = await json('12.1', ['memory', 'read', 'x', '0xffe', '4', '--virtual']);
     assert.deepEqual([stopped['ok'], stopped['paging'], stopped['bytes']], [false, '4-level', 2]);
     assert.equal((stopped['stop'] as Record<string, unknown>)['why'], 'not-present');
     const long = await runOn(['memory', 'read', 'x', '0', '17M', '--json']);
@@ -219,14 +219,14 @@ describe('memory find', () => {
   });
 
   it('--json says whether that is all', async () => {
-    const all = await json('11.2', ['memory', 'find', 'x', '--text', 'e']);
+    const all = await json('12.2', ['memory', 'find', 'x', '--text', 'e']);
     assert.deepEqual(all, {
       ok: true,
       count: 5,
       whole: true,
       matches: ['0000000000005ffa', '0000000000005fff', '0000000000006001', '0000000000006004', '0000000000006806'],
     });
-    const some = await json('11.2', ['memory', 'find', 'x', '--text', 'e', '--max', '1', '--count']);
+    const some = await json('12.2', ['memory', 'find', 'x', '--text', 'e', '--max', '1', '--count']);
     assert.deepEqual(some, { ok: true, count: 1, whole: false });
   });
 });
@@ -267,7 +267,7 @@ describe('memory export', () => {
     const { out, err } = await runOn(['memory', 'export', 'x', '-', '--range', '0x5ff8+13']);
     assert.equal(out.text, 'over the edge');
     assert.equal(err.text, 'standard output: 13 bytes, 2 pages present, 0 pages absent\n');
-    const object = await json('11.3', ['memory', 'export', 'x', join(directory, 'j'), '--range', '0-0x1001']);
+    const object = await json('12.3', ['memory', 'export', 'x', join(directory, 'j'), '--range', '0-0x1001']);
     assert.deepEqual(object, {
       ok: true,
       path: join(directory, 'j'),

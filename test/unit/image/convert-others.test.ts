@@ -71,8 +71,11 @@ for (const [format, name] of IMAGES) {
     if (format !== 'libvirt') {
       it('gives raw memory and a core that hold the same pages', async () => {
         const expected = await memoryOf(bytes);
-        const raw = await converted(bytes, 'raw', { allowLoss: true });
-        assert.deepEqual(await memoryOf(raw.bytes, 'raw'), expected);
+        if (!name.startsWith('elf/tiny')) {
+          // That of QEMU has its firmware below 4 GiB: raw, it would be as long.
+          const raw = await converted(bytes, 'raw', { allowLoss: true });
+          assert.deepEqual(await memoryOf(raw.bytes, 'raw'), expected);
+        }
         const core = await converted(bytes, 'elf-core', { allowLoss: true });
         assert.deepEqual(await memoryOf(core.bytes), expected);
       });
