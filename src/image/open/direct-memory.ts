@@ -9,10 +9,14 @@ import type { AbsentRun, ImageMemory, MemoryBatch, PageContent } from './opened-
 /** Pages of a batch, when the caller names no number: 1 MiB. */
 const BATCH_PAGES = 256;
 
-/** What a tag of {@link DirectMemoryBuilder} stands for: where page 0 of its pages would be, and their class. */
+/**
+ * What a tag of {@link DirectMemoryBuilder} stands for: pages that stand in order, where one of them stands, and their
+ * class. Where pfn 0 would stand is not kept: a pfn of 52 bits times the size of a page is no exact number.
+ */
 interface Places {
-  /** Byte of the image where pfn 0 would stand, if all pages stood in order; NaN: zero, or without content. */
-  readonly bases: number[];
+  readonly firsts: number[];
+  /** Byte of the image where the page `firsts` stands; NaN: zero, or without content. */
+  readonly offsets: number[];
   readonly classes: number[];
 }
 
@@ -20,7 +24,7 @@ interface Places {
 export class DirectMemoryBuilder {
   readonly #pageSize: number;
   readonly #log = new ExtentLog();
-  readonly #places: Places = { bases: [], classes: [] };
+  readonly #places: Places = { firsts: [], offsets: [], classes: [] };
 
   constructor(pageSize: number) {
     this.#pageSize = pageSize;
@@ -29,8 +33,8 @@ export class DirectMemoryBuilder {
   /** Takes pages in. They must stand in the image as they are. */
   add(event: PagesEvent): void {
     for (const { firstPfn, pages, pageClass, source, at } of event.runs()) {
-      const base = source === null ? NaN : event.bytesOffset + at - firstPfn * this.#pageSize;
-      this.#log.add(firstPfn, pages, hasData(pageClass), this.#tag(base, pageClass));
+      const offset = source === null ? NaN : event.bytesOffset + at;
+      this.#log.add(firstPfn, pages, hasData(pageClass), this.#tag(firstPfn, offset, pageClass));
     }
   }
 
@@ -40,11 +44,15 @@ export class DirectMemoryBuilder {
   }
 
   /** Pages that go on where the last ones ended have their tag too: an image in order has a handful. */
-  #tag(base: number, pageClass: number): number {
-    const { bases, classes } = this.#places;
-    const last = bases.length - 1;
-    if (last >= 0 && Object.is(bases[last], base) && classes[last] === pageClass) return last;
-    bases.push(base);
+  #tag(first: number, offset: number, pageClass: number): number {
+    const { firsts, offsets, classes } = this.#places;
+    const last = classes.length - 1;
+    if (last >= 0 && classes[last] === pageClass) {
+      const expected = offsets[last] + (first - firsts[last]) * this.#pageSize;
+      if (Object.is(expected, offset)) return last;
+    }
+    firsts.push(first);
+    offsets.push(offset);
     classes.push(pageClass);
     return last + 1;
   }
@@ -88,12 +96,12 @@ class DirectMemory implements ImageMemory {
       page.fill(0);
       return 'absent';
     }
-    const base = this.#places.bases[this.#runs.tag(run)];
-    if (Number.isNaN(base)) {
+    const offset = this.#offsetOf(this.#runs.tag(run), pfn);
+    if (Number.isNaN(offset)) {
       page.fill(0);
       return 'zero';
     }
-    await this.#read(base + pfn * this.pageSize, page);
+    await this.#read(offset, page);
     return 'data';
   }
 
@@ -102,16 +110,23 @@ class DirectMemory implements ImageMemory {
     for (let run = this.#runs.after(firstPfn); run < this.#runs.length; run++) {
       if (!this.#runs.present(run)) continue;
       const tag = this.#runs.tag(run);
-      const [base, pageClass] = [this.#places.bases[tag], this.#places.classes[tag]];
+      const pageClass = this.#places.classes[tag];
       const end = this.#runs.end(run);
       for (let first = Math.max(firstPfn, this.#runs.first(run)); first < end; first += batchPages) {
         const pages = Math.min(batchPages, end - first);
         const bytes = buffer.subarray(0, pages * this.pageSize);
-        if (Number.isNaN(base)) bytes.fill(0);
-        else await this.#read(base + first * this.pageSize, bytes);
+        const offset = this.#offsetOf(tag, first);
+        if (Number.isNaN(offset)) bytes.fill(0);
+        else await this.#read(offset, bytes);
         yield { firstPfn: first, pages, pageClass, bytes };
       }
     }
+  }
+
+  /** Where a page stands; NaN for zeros. */
+  #offsetOf(tag: number, pfn: number): number {
+    const { firsts, offsets } = this.#places;
+    return offsets[tag] + (pfn - firsts[tag]) * this.pageSize;
   }
 
   async #read(offset: number, into: Uint8Array): Promise<void> {
