@@ -95,14 +95,14 @@ export function conversionsPage(): string {
   const devices = HOLDS.map((holds) => `- **${holds.format}**: ${deviceLines(holds)}`).join('\n');
   return `# Conversions
 
-\`transmigrate convert INPUT OUTPUT --to FORMAT\`, and \`convertImage\` in the library. This page is made from the tables
-that the code itself uses (\`src/image/writers/holds.ts\`); a test keeps it equal, and
+\`transmigrate convert INPUT OUTPUT --to FORMAT\`, and \`convertImage\` in the library. This page is made from the
+tables that the code itself uses (\`src/image/writers/holds.ts\`); a test keeps it equal, and
 \`UPDATE=1 node_modules/.bin/node --test test/unit/image/conversions.test.ts\` writes it. How conversion works:
 [spec/foreign/model.md](../spec/foreign/model.md), section 5.
 
-To ours (\`tmig\`) nothing of a foreign image is lost, and ORIGIN keeps its framing, so that it is given back byte for
-byte; \`--no-origin\` leaves that away. An image that lies inside another (a libxl stream in an xl file) is given out as
-the bytes that it is.
+To ours (\`tmig\`) nothing of a foreign image is lost, and ORIGIN keeps its framing, so that it is given back byte
+for byte; \`--no-origin\` leaves that away. An image that lies inside another (a libxl stream in an xl file) is given out
+as the bytes that it is.
 
 ## What is lost
 
