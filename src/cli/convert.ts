@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { ByteSink } from '../bytes/endpoints.ts';
-import { CODEC, CODEC_LEVELS, type CodecName } from '../codec/codec.ts';
+import type { CodecName } from '../codec/codec.ts';
 import { TransmigrateError } from '../errors.ts';
 import type { Conversion, ConvertOptions } from '../image/convert/convert.ts';
 import type { FileSink } from '../io/file-sink.ts';
@@ -108,7 +108,7 @@ async function convert(
   to: string,
   options: ConvertCommandOptions,
 ): Promise<void> {
-  const chosen = conversionOptions(to, options);
+  const chosen = await conversionOptions(to, options);
   const { spool } = context.library;
   if (output === '') {
     const next = 'Name a file. In a script, the variable that should hold its name may be empty.';
@@ -167,7 +167,8 @@ async function intoFile(
 }
 
 /** @throws USAGE for numbers that make no sense */
-function conversionOptions(to: string, options: ConvertCommandOptions): ConvertOptions {
+async function conversionOptions(to: string, options: ConvertCommandOptions): Promise<ConvertOptions> {
+  const { CODEC, CODEC_LEVELS } = await import('../codec/codec.ts');
   const { codec, level, threads = availableParallelism(), from } = options;
   const used = codec ?? 'zstd';
   const levels = used === 'zstd' || used === 'deflate' ? CODEC_LEVELS[used] : undefined;

@@ -62,7 +62,7 @@ function stream(draw: Random): { readonly bytes: Uint8Array; readonly format: Fo
   return { bytes, format: version === 2 ? 'xen-libxc-v2' : 'xen-libxc' };
 }
 
-property('a made image is the same bytes again, and anew the same machine', 60, seed, async (number) => {
+property('a made image is the same bytes again, and anew the same machine', 25, seed, async (number) => {
   const { bytes, format } = stream(random(`convert ${number}`));
   const ours = await converted(bytes, { to: 'tmig', codec: 1 });
   assert.equal(sha256((await converted(ours.bytes, { to: format })).bytes), sha256(bytes));
@@ -82,7 +82,7 @@ const SEEDS: readonly (readonly [FormatName, Uint8Array])[] = [
   ['xenopsd', xenopsdImage()],
 ];
 
-property('a damaged image is refused by a typed error, or kept to the byte', 400, seed, async (number) => {
+property('a damaged image is refused by a typed error, or kept to the byte', 120, seed, async (number) => {
   const draw = random(`damaged ${number}`);
   const [format, sound] = draw.pick(SEEDS);
   const bytes = sound.slice();
@@ -101,7 +101,7 @@ property('a damaged image is refused by a typed error, or kept to the byte', 400
   }
 });
 
-property('ORIGIN that was changed ends in a typed error, or gives a whole image', 300, seed, async (number) => {
+property('ORIGIN that was changed ends in a typed error, or gives a whole image', 120, seed, async (number) => {
   const draw = random(`origin ${number}`);
   const [format, sound] = draw.pick(SEEDS);
   const steps: number[] = [1];

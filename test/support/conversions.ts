@@ -100,9 +100,9 @@ tables that the code itself uses (\`src/image/writers/holds.ts\`); a test keeps 
 \`UPDATE=1 node_modules/.bin/node --test test/unit/image/conversions.test.ts\` writes it. How conversion works:
 [spec/foreign/model.md](../spec/foreign/model.md), section 5.
 
-To ours (\`tmig\`) nothing of a foreign image is lost, and ORIGIN keeps its framing, so that it is given back byte for
-byte; \`--no-origin\` leaves that away. An image that lies inside another (a libxl stream in an xl file) is given out as
-the bytes that it is.
+To ours (\`tmig\`) nothing of a foreign image is lost, and ORIGIN keeps its framing, so that it is given back byte
+for byte; \`--no-origin\` leaves that away. An image that lies inside another (a libxl stream in an xl file) is given
+out as the bytes that it is.
 
 ## What is lost
 

@@ -12,20 +12,24 @@ const BATCH_PAGES = 256;
 /** Most bytes of pages that stand nowhere in the image as they are, and are held: parts of pages put together. */
 const HELD_BYTES = 64 * 1024 * 1024;
 
-/** What a tag of {@link DirectMemoryBuilder} stands for: where page 0 of its pages would be, and their class. */
+/**
+ * What a tag of {@link DirectMemoryBuilder} stands for: pages that stand in order, where one of them stands, and their
+ * class. Where pfn 0 would stand is not kept: a pfn of 52 bits times the size of a page is no exact number.
+ */
 interface Places {
-  /** Byte of the image where pfn 0 would stand, if all pages stood in order; NaN: zero, without content, or held. */
-  readonly bases: number[];
+  readonly firsts: number[];
+  /** Byte of the image where the page `firsts` stands; NaN: zero, without content, or held. */
+  readonly offsets: number[];
   readonly classes: number[];
-  /** Pages that are held, by tag, and the pfn of the first of them. */
-  readonly held: Map<number, { readonly firstPfn: number; readonly bytes: Uint8Array }>;
+  /** Pages that are held, by tag. */
+  readonly held: Map<number, Uint8Array>;
 }
 
 /** Gathers where the last copy of each page stands in an image whose pages stand in it as they are. */
 export class DirectMemoryBuilder {
   readonly #pageSize: number;
   readonly #log = new ExtentLog();
-  readonly #places: Places = { bases: [], classes: [], held: new Map() };
+  readonly #places: Places = { firsts: [], offsets: [], classes: [], held: new Map() };
   #heldBytes = 0;
 
   constructor(pageSize: number) {
@@ -39,8 +43,8 @@ export class DirectMemoryBuilder {
         this.#hold(firstPfn, pages, pageClass, source.slice(at, at + pages * this.#pageSize));
         continue;
       }
-      const base = source === null ? NaN : event.bytesOffset + at - firstPfn * this.#pageSize;
-      this.#log.add(firstPfn, pages, hasData(pageClass), this.#tag(base, pageClass));
+      const offset = source === null ? NaN : event.bytesOffset + at;
+      this.#log.add(firstPfn, pages, hasData(pageClass), this.#tag(firstPfn, offset, pageClass));
     }
   }
 
@@ -58,22 +62,27 @@ export class DirectMemoryBuilder {
         data: { bytes: this.#heldBytes, limit: HELD_BYTES },
       });
     }
-    const { bases, classes, held } = this.#places;
-    held.set(bases.length, { firstPfn, bytes });
-    this.#log.add(firstPfn, pages, hasData(pageClass), bases.length);
-    bases.push(NaN);
-    classes.push(pageClass);
+    const { held, classes } = this.#places;
+    held.set(classes.length, bytes);
+    this.#log.add(firstPfn, pages, hasData(pageClass), this.#place(firstPfn, NaN, pageClass));
   }
 
   /** Pages that go on where the last ones ended have their tag too: an image in order has a handful. */
-  #tag(base: number, pageClass: number): number {
-    const { bases, classes } = this.#places;
-    const last = bases.length - 1;
-    const isSame = last >= 0 && Object.is(bases[last], base) && classes[last] === pageClass;
-    if (isSame && !this.#places.held.has(last)) return last;
-    bases.push(base);
-    classes.push(pageClass);
-    return last + 1;
+  #tag(first: number, offset: number, pageClass: number): number {
+    const { firsts, offsets, classes, held } = this.#places;
+    const last = classes.length - 1;
+    if (last >= 0 && classes[last] === pageClass && !held.has(last)) {
+      const expected = offsets[last] + (first - firsts[last]) * this.#pageSize;
+      if (Object.is(expected, offset)) return last;
+    }
+    return this.#place(first, offset, pageClass);
+  }
+
+  #place(first: number, offset: number, pageClass: number): number {
+    const { firsts, offsets, classes } = this.#places;
+    firsts.push(first);
+    offsets.push(offset);
+    return classes.push(pageClass) - 1;
   }
 }
 
@@ -124,9 +133,9 @@ class DirectMemory implements ImageMemory {
       return 'absent';
     }
     const tag = this.#runs.tag(run);
-    const base = this.#places.bases[tag];
-    if (Number.isNaN(base)) return this.#withoutPlace(tag, pfn, page) ? 'data' : 'zero';
-    await this.#read(base + pfn * this.pageSize, page);
+    const offset = this.#offsetOf(tag, pfn);
+    if (Number.isNaN(offset)) return this.#withoutPlace(tag, pfn, page) ? 'data' : 'zero';
+    await this.#read(offset, page);
     return 'data';
   }
 
@@ -135,24 +144,31 @@ class DirectMemory implements ImageMemory {
     for (let run = this.#runs.after(firstPfn); run < this.#runs.length; run++) {
       if (!this.#runs.present(run)) continue;
       const tag = this.#runs.tag(run);
-      const [base, pageClass] = [this.#places.bases[tag], this.#places.classes[tag]];
+      const pageClass = this.#places.classes[tag];
       const end = this.#runs.end(run);
       for (let first = Math.max(firstPfn, this.#runs.first(run)); first < end; first += batchPages) {
         const pages = Math.min(batchPages, end - first);
         const bytes = buffer.subarray(0, pages * this.pageSize);
-        if (Number.isNaN(base)) this.#withoutPlace(tag, first, bytes);
-        else await this.#read(base + first * this.pageSize, bytes);
+        const offset = this.#offsetOf(tag, first);
+        if (Number.isNaN(offset)) this.#withoutPlace(tag, first, bytes);
+        else await this.#read(offset, bytes);
         yield { firstPfn: first, pages, pageClass, bytes };
       }
     }
   }
 
+  /** Where a page stands; NaN for one that stands nowhere. */
+  #offsetOf(tag: number, pfn: number): number {
+    const { firsts, offsets } = this.#places;
+    return offsets[tag] + (pfn - firsts[tag]) * this.pageSize;
+  }
+
   /** Pages that are held, or zeros. @returns whether they are held */
   #withoutPlace(tag: number, firstPfn: number, into: Uint8Array): boolean {
     const held = this.#places.held.get(tag);
-    const at = held === undefined ? 0 : (firstPfn - held.firstPfn) * this.pageSize;
+    const at = (firstPfn - this.#places.firsts[tag]) * this.pageSize;
     if (held === undefined) into.fill(0);
-    else into.set(held.bytes.subarray(at, at + into.byteLength));
+    else into.set(held.subarray(at, at + into.byteLength));
     return held !== undefined;
   }
 

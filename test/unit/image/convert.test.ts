@@ -5,6 +5,7 @@ import {
   convertImage,
   MemorySink,
   memorySource,
+  openImage,
   TransmigrateError,
   type ByteSource,
   type ConversionLoss,
@@ -416,4 +417,27 @@ test('ORIGIN that lies ends in a typed error, and the image can be made without 
 test('ORIGIN of an unknown version is refused as that', async () => {
   const image = await written((writer) => writer.origin('xl', Uint8Array.of(2)));
   await assert.rejects(converted(image, { to: 'xl' }), refused('UNSUPPORTED_VERSION'));
+});
+
+test('a page far up is read from where it stands: its pfn times its size is no exact number', async () => {
+  const far = 2 ** 51 + 12_345;
+  const steps: Step[] = hvmSteps();
+  const memory: Step = [
+    [5, PAGE_TYPE.normal, 7],
+    [far, PAGE_TYPE.normal, 8],
+    [far + 1, PAGE_TYPE.normal, 9],
+  ];
+  const bytes = libxcStream({ domainType: 2 }, [...steps.slice(0, 2), memory, ...steps.slice(3)]);
+  for (const image of [bytes, (await converted(bytes, { to: 'xen-libxc', origin: false })).bytes]) {
+    const opened = await openImage(memorySource(image));
+    const page = new Uint8Array(PAGE);
+    for (const [pfn, fill] of [
+      [5, 7],
+      [far, 8],
+      [far + 1, 9],
+    ]) {
+      assert.equal(await opened.memory.readPage(pfn, page), 'data');
+      assert.deepEqual(page, new Uint8Array(PAGE).fill(fill));
+    }
+  }
 });
