@@ -58,6 +58,8 @@ async function exportTo(context: Context, image: OpenedImage, target: string, op
     const what = `The last page of this image ends at ${formatHex(range.to)}: more than is written unasked`;
     throw new TransmigrateError('USAGE', what, { next: 'Say with --range what is to be written.' });
   }
+  // Ctrl-C is heard between two batches, and then no half of a file is left. A pipe may take nothing any more.
+  if (target !== STDOUT) context.endsItself = true;
   // A disk that can't take the map is found out before the work.
   const map = options.map === undefined ? undefined : await createFile(context, options.map);
   let file: FileSink | undefined;

@@ -301,6 +301,23 @@ describe('memory export', () => {
     assert.equal(nowhere.code, 15);
   });
 
+  it('that is cancelled leaves nothing', async () => {
+    const memory = sample();
+    const world: { cancel?: AbortController } = {};
+    memory.batches = async function* () {
+      yield { firstPfn: 0, pages: 1, pageClass: 0, bytes: new Uint8Array(PAGE) };
+      world.cancel!.abort();
+      yield { firstPfn: 1, pages: 1, pageClass: 0, bytes: new Uint8Array(PAGE) };
+    };
+    const before = readdirSync(directory);
+    const argv = ['memory', 'export', 'x', join(directory, 'cancelled'), '--map', join(directory, 'no-map')];
+    const made = fakeWorld({ library: { openImage: () => Promise.resolve(fakeImage(memory)) } });
+    world.cancel = made.cancel;
+    assert.equal(await run(argv, made.context), 130);
+    assert.match(made.err.text, /cancelled \(CANCELLED\)/);
+    assert.deepEqual(readdirSync(directory), before);
+  });
+
   it('asks for a range when the image claims a page at the end of everything', async () => {
     const memory = sample();
     memory.page(2 ** 40);
