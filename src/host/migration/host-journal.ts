@@ -1,6 +1,6 @@
 /** A host's journal, and what follows from it while the host runs: its identity, epochs, and processes (protocol 8). */
 import { randomBytes } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TransmigrateError } from '../../errors.ts';
 import type { Machine } from '../../machine/machine.ts';
@@ -12,6 +12,8 @@ import { endLeftProcesses, startOf } from '../../migrate/runner/left-processes.t
 
 /** Name of the journal in the host's directory. */
 const JOURNAL = 'journal';
+/** Says which process uses the directory. */
+const LOCK = 'lock';
 
 export class HostJournal {
   readonly identity: string;
@@ -19,11 +21,13 @@ export class HostJournal {
   /** Processes of guests that the last host had left, and that were ended. */
   readonly leftProcesses: number;
   readonly #file: JournalFile;
+  readonly #lock: string;
   readonly #epochs: Map<string, number>;
   #fsyncMs: number | null = null;
 
-  private constructor(file: JournalFile, identity: string, leftProcesses: number) {
+  private constructor(file: JournalFile, lockPath: string, identity: string, leftProcesses: number) {
     this.#file = file;
+    this.#lock = lockPath;
     this.identity = identity;
     this.recovered = file.recovered;
     this.leftProcesses = leftProcesses;
@@ -32,7 +36,8 @@ export class HostJournal {
 
   /**
    * Opens the journal in a directory, or makes both. Processes that a host before this one left are ended first (H6).
-   * @throws JOURNAL_DAMAGED, READ_FAILED, WRITE_FAILED; GUEST_BUSY when a process does not end
+   * @throws HOST_RUNNING when another host uses it; JOURNAL_DAMAGED, READ_FAILED, WRITE_FAILED; GUEST_BUSY when a
+   * process does not end
    */
   static async open(directory: string): Promise<HostJournal> {
     try {
@@ -44,13 +49,24 @@ export class HostJournal {
         next: 'Name a directory of your own with --state.',
       });
     }
+    const path = join(directory, LOCK);
+    await lock(path);
+    try {
+      return await HostJournal.#open(directory, path);
+    } catch (error) {
+      await rm(path, { force: true });
+      throw error;
+    }
+  }
+
+  static async #open(directory: string, lockPath: string): Promise<HostJournal> {
     const file = await JournalFile.open(join(directory, JOURNAL), randomBytes(16).toString('hex'));
     const { processes, identity } = file.recovered;
     try {
       const ended = await endLeftProcesses(processes);
       const records = processes.map(({ pid, started }): JournalRecord => ({ kind: 'PROCESS_ENDED', pid, started }));
       if (records.length > 0 && (await file.append(records)) !== 'durable') throw unwritten(file.path);
-      return new HostJournal(file, identity!, ended);
+      return new HostJournal(file, lockPath, identity!, ended);
     } catch (error) {
       await file.close();
       throw error;
@@ -92,11 +108,26 @@ export class HostJournal {
     machine.on('closed', () => void this.append([{ kind: 'PROCESS_ENDED', pid, started }]));
   }
 
-  close(): Promise<void> {
-    return this.#file.close();
+  async close(): Promise<void> {
+    await this.#file.close();
+    await rm(this.#lock, { force: true });
   }
 }
 
 function unwritten(path: string): TransmigrateError {
   return new TransmigrateError('WRITE_FAILED', `The journal ${path} can't be written`, { data: { path } });
+}
+
+/** Two hosts with one journal would end each other's guests. @throws HOST_RUNNING */
+async function lock(path: string): Promise<void> {
+  const [pid, started] = (await readFile(path, 'utf8').catch(() => '')).split(' ');
+  const other = Number(pid);
+  const lives = Number.isInteger(other) && other > 0 && (await startOf(other)) === started;
+  if (lives && other !== process.pid) {
+    throw new TransmigrateError('HOST_RUNNING', `Process ${other} is a host that uses ${path}`, {
+      data: { pid: other, path },
+      next: 'Use that host, or give this one another --socket and --state.',
+    });
+  }
+  await writeFile(path, [process.pid, await startOf(process.pid)].join(' '), { mode: 0o600 });
 }

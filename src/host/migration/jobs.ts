@@ -5,6 +5,8 @@ import type { Progress } from '../../migrate/precopy/progress.ts';
 import type { JobEntry } from '../../migrate/runner/job-log.ts';
 import type { DestinationRunner } from '../../migrate/runner/destination-runner.ts';
 import type { SourceRunner } from '../../migrate/runner/source-runner.ts';
+import type { Reason } from '../../migrate/negotiate/reasons.ts';
+import type { MessageOf } from '../../migrate/protocol/messages.ts';
 import type { Failure } from '../../migrate/session/effects.ts';
 import { ownerByDestination } from '../../migrate/handover/destination.ts';
 import { ownerBySource } from '../../migrate/handover/source.ts';
@@ -23,6 +25,9 @@ export const limitsSchema = z.strictObject({
   throttlePercent: whole(0, 99).optional(),
   rounds: whole(1, 1000).optional(),
 });
+
+/** Where machines may come to; port 0: the system chooses. */
+export const addressSchema = z.strictObject({ host: z.string().min(1).max(255), port: whole(0, 65_535) });
 
 /** Where to, of `migrate` and `check`. */
 export const targetSchema = z.strictObject({
@@ -69,6 +74,17 @@ export interface JobStory extends JobInfo {
   /** Lines in between that were not kept. */
   readonly eventsDropped: number;
 }
+
+/** What a host answers to the question whether it would take a guest. */
+export interface CheckAnswer {
+  readonly fits: boolean;
+  readonly reasons: readonly Reason[];
+  /** What it would hold back, and has measured; null when it would not take it. */
+  readonly accepted: Omit<MessageOf<'ACCEPT'>, 'kind' | 'secret'> | null;
+}
+
+/** Who owns a machine, and whether the other side was asked and has answered. */
+export type OwnerAnswer = Omit<MessageOf<'OWNERSHIP'>, 'kind'> & { readonly asked: boolean };
 
 /** What a migration did. */
 export interface MigrateResult {

@@ -6,6 +6,7 @@ import { toHex } from '../../bytes/hex.ts';
 import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
 import type { Connection } from '../../io/connection.ts';
 import { connectTcp, listenTcp, nameOf, type Address, type Listener } from '../../io/tcp.ts';
+import type { Ownership } from '../../migrate/handover/ownership.ts';
 import type { PeerHow } from '../../migrate/journal/records.ts';
 import type { Hello } from '../../migrate/negotiate/hello.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../migrate/precopy/convergence.ts';
@@ -35,6 +36,7 @@ import {
   type LimitsChoice,
   type MigrateChoice,
   type MigrateResult,
+  type OwnerAnswer,
   type TargetChoice,
 } from './jobs.ts';
 import type { GuestKeeper } from './keeper.ts';
@@ -213,17 +215,16 @@ export class Migrations {
   }
 
   /** Who owns the machine, with what the other side says when it can be asked (H5). @throws MIGRATION_UNKNOWN */
-  async owner(id: string): Promise<MessageOf<'OWNERSHIP'> & { readonly asked: boolean }> {
+  async owner(id: string): Promise<OwnerAnswer> {
     this.#any(id);
     const mine = this.#ownership(id);
     const to = this.#sources.get(id)?.to ?? null;
-    if (to === null) return { ...mine, asked: false };
+    if (to === null) return ownerAnswer(mine, mine, false);
     const machine = this.#sources.get(id)?.runner.session.request.offer.machine.uuid ?? null;
     const theirs = await connectTo(to)
       .then((connection) => askOwner(connection, id, machine, this.#hello, this.#about({})))
       .catch(() => null);
-    const both = ownerOf(mine, theirs);
-    return { ...mine, ...both, asked: theirs !== null };
+    return ownerAnswer(mine, ownerOf(mine, theirs), theirs !== null);
   }
 
   /** @throws MIGRATION_UNKNOWN; MACHINE_STATE when there is nothing to decide */
@@ -414,6 +415,14 @@ function newId(): string {
 
 function connectTo({ host, port }: Address): Promise<Connection> {
   return connectTcp({ host, port }, { connectMs: CONNECT_MS });
+}
+
+function ownerAnswer(
+  { id, state }: MessageOf<'OWNERSHIP'>,
+  { owner, epoch, gone }: Ownership,
+  asked: boolean,
+): OwnerAnswer {
+  return { id, epoch, owner, gone, state, asked };
 }
 
 /** Without the keys that were not given. */
