@@ -59,7 +59,7 @@ export function buildProgram(context: Context): Command {
   addExamples(program, [
     { line: 'transmigrate guest.tmig', what: 'What is in this image?' },
     { line: 'transmigrate verify guest.tmig', what: 'Will it restore?' },
-    { line: 'transmigrate demo', what: 'The main job: a running guest saved and restored.' },
+    { line: 'transmigrate demo', what: 'The main job: a running guest saved, restored and moved.' },
     { line: 'source <(transmigrate completion bash)', what: 'Complete commands, options and files in this shell.' },
   ]);
   return setUpProgram(program, context);
