@@ -160,6 +160,7 @@ export const ERRORS = {
   SHARED_DISK: { class: 'refused', next: 'Save it with --stop or --pause, or pause it first.' },
   TMEM_DISABLED: { class: 'refused', next: 'Run the host with --tmem SIZE, or the guest without tmem.' },
   // Migration.
+  MIGRATION_UNKNOWN: { class: 'refused', next: '`transmigrate jobs` lists those that this host knows of.' },
   MIGRATION_REFUSED: { class: 'refused', next: 'See the reasons: each says what it needs and what there is.' },
   MIGRATION_LOST: {
     class: 'transport',

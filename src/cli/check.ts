@@ -1,47 +1,68 @@
 import { Command } from 'commander';
 import { EXIT, TransmigrateError } from '../errors.ts';
 import type { HostDescription } from '../image/check/host-description.ts';
-import type { Context, GlobalOptions } from './context.ts';
+import type { Context } from './context.ts';
 import { layoutOf, openSource, startProgress, STDIN } from './context.ts';
 import { addExamples } from './examples.ts';
+import { addHostOptions, hostOf, type HostOptions } from './host-connection.ts';
+import { parseAddress } from './limits.ts';
 import { checkLines } from './text/check.ts';
+import { checkGuestLines } from './text/migration.ts';
 
-interface CheckCommandOptions extends GlobalOptions {
-  readonly on: string;
+interface CheckCommandOptions extends HostOptions {
+  readonly on?: string;
   readonly sameIdentity?: boolean;
   readonly name?: string;
-  readonly json?: boolean;
 }
 
-/** `transmigrate check IMAGE --on FILE`. */
+/** `transmigrate check IMAGE --on FILE`, `transmigrate check NAME HOST:PORT`. */
 export function checkCommand(context: Context): Command {
   const command = new Command('check')
-    .summary('say whether an image will run on a host')
+    .summary('say whether an image, or a guest, will run on a host')
     .description(
       'Compares what an image of any format needs with what a host says of itself: driver and version, domain type, ' +
         'memory, devices, transcendent memory, disks, CPUID and MSR policy, names. Prints every reason against it, ' +
         'with what can be done. Ends with 0 when nothing stands against it, and with 12 when something does. Nothing ' +
-        'is started or moved.',
+        'is started or moved. With HOST:PORT that host is asked whether it would take a guest of this one.',
     )
-    .argument('<image>', 'the image; "-": standard input')
-    .requiredOption('--on <file>', 'the description of the host: what "host describe --json" prints; "-" too')
+    .argument('<image>', 'the image; "-": standard input; with HOST:PORT a guest')
+    .argument('[host:port]', 'where another host takes machines')
+    .option('--on <file>', 'the description of the host: what "host describe --json" prints; "-" too')
     .option('--same-identity', 'it is to take the place of the machine that it was saved of')
     .option('--name <name>', 'the name that it is to have there, if not its own')
-    .option('--json', 'print one JSON object')
-    .action(async (image: string, _options: unknown, self: Command) => {
-      await check(context, image, self.optsWithGlobals<CheckCommandOptions>());
+    .action(async (image: string, to: string | undefined, _options: unknown, self: Command) => {
+      const { on, ...options } = self.optsWithGlobals<CheckCommandOptions>();
+      if (on !== undefined && to === undefined) await check(context, image, { on, ...options });
+      else if (on === undefined && to !== undefined) await checkGuest(context, image, to, options);
+      else {
+        throw new TransmigrateError('USAGE', 'check needs --on FILE for an image, or HOST:PORT for a guest', {
+          next: 'What a host says of itself: `transmigrate host describe --json > host.json`.',
+        });
+      }
     });
-  return addExamples(command, [
+  return addExamples(addHostOptions(command), [
     {
       line: 'transmigrate host describe --json > host.json',
       what: 'What that host says of itself; run there.',
     },
     { line: 'transmigrate check guest.tmig --on host.json', what: 'Would it run there?' },
+    { line: 'transmigrate check demo 127.0.0.1:7700', what: 'Would that host take this guest?' },
     { line: "transmigrate check guest.tmig --on host.json --json | jq -r '.reasons[].remedy'", what: 'What to do.' },
   ]);
 }
 
-async function check(context: Context, file: string, options: CheckCommandOptions): Promise<void> {
+async function checkGuest(context: Context, name: string, to: string, options: HostOptions): Promise<void> {
+  const answer = await (await hostOf(context, options)).check(name, parseAddress(to));
+  context.exitCode = answer.fits ? EXIT.ok : EXIT.refused;
+  if (options.json === true) await context.stdout.writeJson(Object.assign({ ok: answer.fits }, answer));
+  else if (options.quiet !== true || !answer.fits) await context.stdout.writeLines(checkGuestLines(name, to, answer));
+}
+
+async function check(
+  context: Context,
+  file: string,
+  options: CheckCommandOptions & { readonly on: string },
+): Promise<void> {
   if (file === STDIN && options.on === STDIN) throw new TransmigrateError('USAGE', 'standard input was given twice');
   const { library, signal } = context;
   const description = await openSource(context, options.on);

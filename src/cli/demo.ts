@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { EXIT } from '../errors.ts';
-import { layoutOf, type Context, type GlobalOptions } from './context.ts';
+import { layoutOf, startProgress, type Context, type GlobalOptions } from './context.ts';
 import { escapeText } from './escape.ts';
 import { addExamples } from './examples.ts';
 
@@ -11,11 +11,11 @@ interface DemoOptions extends GlobalOptions {
 /** `transmigrate demo`. */
 export function demoCommand(context: Context): Command {
   const command = new Command('demo')
-    .summary('show the main job: a running guest saved and restored')
+    .summary('show the main job: a running guest saved, restored, and moved')
     .description(
       'Boots the small guest on a host of its own, saves it while it runs, verifies the file, restores it in ' +
-        'a new process, and has the guest check all of its memory and tmem. Needs no privileges, leaves nothing ' +
-        'behind.',
+        'a new process, has the guest check all of its memory and tmem, and moves it to another process while it ' +
+        'works. Needs no privileges, leaves nothing behind.',
     )
     .option('--json', 'print one JSON object')
     .action(async (_options: unknown, self: Command) => {
@@ -28,8 +28,10 @@ async function demo(context: Context, options: DemoOptions): Promise<void> {
   const { style } = layoutOf(context, options);
   // Its hosts and files go before it does.
   context.endsItself = true;
+  const progress = startProgress(context, options, 'the guest moves');
   const steps = [];
-  for await (const step of await context.library.demonstrate(context.signal)) {
+  for await (const step of await context.library.demonstrate(context.signal, progress.update)) {
+    progress.clear();
     steps.push(step);
     if (!step.ok) context.exitCode = EXIT.failed;
     if (options.json === true) continue;

@@ -5,6 +5,7 @@ import { defaultSocketPath } from '../host/socket-path.ts';
 import type { Context } from './context.ts';
 import { addExamples } from './examples.ts';
 import { addHostOptions, hostOf, type HostOptions } from './host-connection.ts';
+import { parseAddress } from './limits.ts';
 import { parseSize } from './size.ts';
 import { formatBytes, plural } from './text/format.ts';
 import { packageVersion } from './version.ts';
@@ -12,6 +13,8 @@ import { packageVersion } from './version.ts';
 interface RunOptions extends HostOptions {
   readonly tmem: number;
   readonly policy?: string;
+  readonly state?: string;
+  readonly listen?: { readonly host: string; readonly port: number };
 }
 
 const DEFAULT_TMEM = '256M';
@@ -36,6 +39,8 @@ function runCommand(context: Context): Command {
         .argParser((text) => (text === 'off' ? 0 : parseSize(text)))
         .default(parseSize(DEFAULT_TMEM), DEFAULT_TMEM),
     )
+    .option('--state <dir>', 'where its journal is kept (default: beside the socket, with .state behind its name)')
+    .addOption(new Option('--listen <host:port>', 'take machines that are moved here').argParser(parseAddress))
     .option('--policy <file>', 'what images may ask for, as JSON: see spec/host-api.md')
     .action(async (_options: unknown, self: Command) => {
       const options = self.optsWithGlobals<RunOptions>();
@@ -44,16 +49,26 @@ function runCommand(context: Context): Command {
       context.endsItself = true;
       const socketPath = options.socket ?? defaultSocketPath(context.env);
       await context.library.runHost(
-        { socketPath, tmemBytes: options.tmem, policy, version: packageVersion() },
+        {
+          socketPath,
+          tmemBytes: options.tmem,
+          policy,
+          version: packageVersion(),
+          stateDirectory: options.state,
+          listen: options.listen,
+        },
         context.signal,
-        async () => {
-          if (options.quiet !== true)
-            await context.stdout.writeLines([`listening on ${socketPath}, process ${process.pid}`]);
+        async (migrations) => {
+          if (options.quiet === true) return;
+          await context.stdout.writeLines([`listening on ${socketPath}, process ${process.pid}`]);
+          if (migrations === null) return;
+          await context.stdout.writeLines([`machines may come to ${migrations.host}:${migrations.port}`]);
         },
       );
     });
   return addExamples(command, [
     { line: 'transmigrate host run', what: 'A host for this user.' },
+    { line: 'transmigrate host run --listen 127.0.0.1:7700', what: 'One that guests may be moved to.' },
     { line: 'transmigrate host run --tmem 1G --socket /run/user/1000/second.sock', what: 'Another one.' },
   ]);
 }

@@ -49,7 +49,10 @@ export interface Library {
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
   readonly runHost: typeof runHost;
   readonly replayTmem: (lines: Iterable<string>) => Promise<ReplayReport>;
-  readonly demonstrate: (signal: AbortSignal) => Promise<AsyncIterable<DemoStep>>;
+  readonly demonstrate: (
+    signal: AbortSignal,
+    onProgress: (done: number, total: number | null) => void,
+  ) => Promise<AsyncIterable<DemoStep>>;
 }
 
 /** The library itself. Each part is loaded when it is called, so that `--help` and completions do not wait for it. */
@@ -85,5 +88,5 @@ export const library: Library = {
   connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
   runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),
   replayTmem: async (lines) => (await import('../tmem/replay.ts')).replayTmem(lines),
-  demonstrate: async (signal) => (await import('../host/demo.ts')).demonstrate(signal),
+  demonstrate: async (...args) => (await import('../host/demo.ts')).demonstrate(...args),
 };

@@ -12,9 +12,11 @@ import { gdbCommand } from './gdb.ts';
 import { hostCommand } from './host.ts';
 import { inspectCommand } from './inspect.ts';
 import { destroyCommand, pauseCommand, unpauseCommand } from './life.ts';
+import { cancelCommand, jobsCommand, ownerCommand, setCommand, settleCommand } from './jobs.ts';
 import { listCommand } from './list.ts';
 import { manualCommand } from './manual.ts';
 import { memoryCommand } from './memory/memory.ts';
+import { migrateCommand, receiveCommand } from './migrate.ts';
 import { repairCommand } from './repair.ts';
 import { emptyProgram, setUpProgram } from './program-frame.ts';
 import { restoreCommand } from './restore.ts';
@@ -44,13 +46,20 @@ export function buildProgram(context: Context): Command {
     .addCommand(destroyCommand(context))
     .addCommand(saveCommand(context))
     .addCommand(restoreCommand(context))
+    .addCommand(migrateCommand(context))
+    .addCommand(receiveCommand(context))
+    .addCommand(jobsCommand(context))
+    .addCommand(setCommand(context))
+    .addCommand(cancelCommand(context))
+    .addCommand(ownerCommand(context))
+    .addCommand(settleCommand(context))
     .addCommand(tmemCommand(context));
   program.addCommand(completionCommand(context, program));
   program.addCommand(manualCommand(context, program), { hidden: true });
   addExamples(program, [
     { line: 'transmigrate guest.tmig', what: 'What is in this image?' },
     { line: 'transmigrate verify guest.tmig', what: 'Will it restore?' },
-    { line: 'transmigrate demo', what: 'The main job: a running guest saved and restored.' },
+    { line: 'transmigrate demo', what: 'The main job: a running guest saved, restored and moved.' },
     { line: 'source <(transmigrate completion bash)', what: 'Complete commands, options and files in this shell.' },
   ]);
   return setUpProgram(program, context);

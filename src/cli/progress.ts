@@ -61,10 +61,15 @@ export class Progress {
     this.#show(done, total);
   };
 
-  /** Takes a rewritten line away, so that what follows starts on a clean one; nothing is shown any more. */
-  readonly finish = (): void => {
+  /** Takes a rewritten line away; more may follow. */
+  clear(): void {
     if (this.#setting.mode === 'line' && this.#shownAt !== null) this.#setting.write('\r\x1b[K');
     this.#shownAt = null;
+  }
+
+  /** Takes a rewritten line away, so that what follows starts on a clean one; nothing is shown any more. */
+  readonly finish = (): void => {
+    this.clear();
     this.#ended = true;
   };
 

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ERRORS, TransmigrateError, type ErrorCode, type ErrorJson } from '../errors.ts';
+import type { JobInfo } from './migration/jobs.ts';
 import type { TmemDecision } from '../tmem/policy.ts';
 
 /** Most bytes of a request's JSON. */
@@ -117,7 +118,8 @@ export interface HostInfo {
 
 /** A line of long work. */
 export type WorkEvent =
-  | { readonly event: 'progress'; readonly done: number; readonly total: number | null }
+  /** `job`: of a migration. */
+  | { readonly event: 'progress'; readonly done: number; readonly total: number | null; readonly job?: JobInfo }
   | { readonly event: 'done'; readonly result: unknown }
   | { readonly event: 'failed'; readonly error: ErrorJson };
 

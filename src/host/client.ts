@@ -16,13 +16,23 @@ import {
   type WorkEvent,
 } from './api.ts';
 import type { HostTmemStatistics, TmemAuthoriseChoice, TmemSetChoice } from './tmem-api.ts';
+import type {
+  CheckAnswer,
+  JobInfo,
+  JobStory,
+  LimitsChoice,
+  MigrateChoice,
+  MigrateResult,
+  OwnerAnswer,
+  TargetChoice,
+} from './migration/jobs.ts';
 import { TRAILER, type ImageEnd } from './image-end.ts';
 
 type Optional<T> = { [K in keyof T]?: T[K] | undefined };
 
 /** What long work tells its caller. */
 export interface ClientWork {
-  readonly onProgress?: (done: number, total: number | null) => void;
+  readonly onProgress?: (done: number, total: number | null, job?: JobInfo) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -150,6 +160,49 @@ export class HostClient {
     return this.#work(`/v1/restore?choice=${query}`, { stream: image }, work) as Promise<RestoreResult>;
   }
 
+  /** Moves a guest to another host while it runs. */
+  migrate(
+    name: string,
+    choice: Optional<MigrateChoice> & Pick<MigrateChoice, 'host' | 'port'>,
+    work: ClientWork = {},
+  ): Promise<MigrateResult> {
+    return this.#work(guestPath(name, 'migrate'), { json: choice }, work) as Promise<MigrateResult>;
+  }
+
+  /** Whether another host would take a guest. */
+  check(name: string, target: Optional<TargetChoice> & Pick<TargetChoice, 'host' | 'port'>): Promise<CheckAnswer> {
+    return this.#ask('POST', guestPath(name, 'check'), { json: target }) as Promise<CheckAnswer>;
+  }
+
+  /** Has the host take machines there, until it ends. @returns where: with port 0 the system chose one */
+  listen(address: { host: string; port: number }): Promise<{ host: string; port: number }> {
+    return this.#ask('POST', '/v1/listen', { json: address }) as Promise<{ host: string; port: number }>;
+  }
+
+  async jobs(): Promise<JobInfo[]> {
+    return ((await this.#ask('GET', '/v1/jobs')) as { jobs: JobInfo[] }).jobs;
+  }
+
+  job(id: string): Promise<JobStory> {
+    return this.#ask('GET', jobPath(id)) as Promise<JobStory>;
+  }
+
+  cancelJob(id: string): Promise<JobInfo> {
+    return this.#ask('POST', jobPath(id, 'cancel')) as Promise<JobInfo>;
+  }
+
+  setJob(id: string, limits: LimitsChoice): Promise<JobInfo> {
+    return this.#ask('POST', jobPath(id, 'set'), { json: limits }) as Promise<JobInfo>;
+  }
+
+  owner(id: string): Promise<OwnerAnswer> {
+    return this.#ask('GET', jobPath(id, 'owner')) as Promise<OwnerAnswer>;
+  }
+
+  settle(id: string, choice: 'take' | 'abandon'): Promise<JobInfo> {
+    return this.#ask('POST', jobPath(id, 'settle'), { json: { choice } }) as Promise<JobInfo>;
+  }
+
   async #ask(method: string, path: string, sent: Sent = {}): Promise<unknown> {
     return JSON.parse(await text(await this.#send(method, path, sent))) as unknown;
   }
@@ -189,7 +242,7 @@ export class HostClient {
         left = lines.pop()!;
         for (const line of lines) {
           const event = JSON.parse(line) as WorkEvent;
-          if (event.event === 'progress') onProgress?.(event.done, event.total);
+          if (event.event === 'progress') onProgress?.(event.done, event.total, event.job);
           if (event.event === 'done') return event.result;
           if (event.event === 'failed') throw errorFromJson(event.error);
         }
@@ -265,4 +318,8 @@ async function text(response: IncomingMessage): Promise<string> {
   let all = '';
   for await (const piece of response.setEncoding('utf8') as AsyncIterable<string>) all += piece;
   return all;
+}
+
+function jobPath(id: string, what?: string): string {
+  return `/v1/jobs/${encodeURIComponent(id)}${what === undefined ? '' : `/${what}`}`;
 }

@@ -13,7 +13,7 @@ import {
   type SmallGuestCheck,
   type SmallGuestReport,
 } from '../machine/v86/boot/small-guest.ts';
-import { HostClient } from './client.ts';
+import { HostClient, type ClientWork } from './client.ts';
 
 /** What one step of the demonstration did. */
 export interface DemoStep {
@@ -32,10 +32,15 @@ const NAME = 'demo';
 
 /**
  * The main job, as a user would do it: boots the small guest on a host, saves it while it runs, checks the file,
- * restores it on another host, and has the guest check all of its memory and tmem. Leaves nothing behind.
+ * restores it on another host, has the guest check all of its memory and tmem, and moves it to a third host while it
+ * works. Leaves nothing behind.
+ * @param onProgress told how far the move is: bytes that were sent.
  * @returns each step when it is done; the first that is not `ok` is the last.
  */
-export async function* demonstrate(signal?: AbortSignal): AsyncGenerator<DemoStep> {
+export async function* demonstrate(
+  signal?: AbortSignal,
+  onProgress?: ClientWork['onProgress'],
+): AsyncGenerator<DemoStep> {
   const directory = await mkdtemp(join(tmpdir(), 'transmigrate-demo-'));
   const hosts: DemoHost[] = [];
   const newHost = async (name: string): Promise<DemoHost> => {
@@ -48,7 +53,7 @@ export async function* demonstrate(signal?: AbortSignal): AsyncGenerator<DemoSte
   };
   signal?.addEventListener('abort', stop, { once: true });
   try {
-    yield* steps(directory, newHost);
+    yield* steps(directory, newHost, onProgress);
   } catch (error) {
     // What failed then failed because its host was ended.
     throw signal?.aborted === true ? new TransmigrateError('CANCELLED', 'cancelled', { cause: error }) : error;
@@ -59,7 +64,11 @@ export async function* demonstrate(signal?: AbortSignal): AsyncGenerator<DemoSte
   }
 }
 
-async function* steps(directory: string, newHost: (name: string) => Promise<DemoHost>): AsyncGenerator<DemoStep> {
+async function* steps(
+  directory: string,
+  newHost: (name: string) => Promise<DemoHost>,
+  onProgress?: ClientWork['onProgress'],
+): AsyncGenerator<DemoStep> {
   const file = join(directory, `${NAME}.tmig`);
   const source = await newHost('source');
   const created = await source.client.create({
@@ -127,6 +136,35 @@ async function* steps(directory: string, newHost: (name: string) => Promise<Demo
       `checked ${check.pages} pages of memory: ${check.bad} wrong; ${check.tmem} pages of tmem: ${check.tmembad} wrong`,
     ],
     { report: goneOn, check, tmem: pools.tmem },
+  );
+  yield await moved(destination, await newHost('third'), goneOn, onProgress);
+}
+
+/** Moves the guest while it works, and has it check everything where it came to. */
+async function moved(
+  from: DemoHost,
+  to: DemoHost,
+  before: SmallGuestReport,
+  onProgress?: ClientWork['onProgress'],
+): Promise<DemoStep> {
+  const address = await to.client.listen({ host: '127.0.0.1', port: 0 });
+  const result = await from.client.migrate(NAME, address, onProgress === undefined ? {} : { onProgress });
+  const left = await from.client.list();
+  await from.stop();
+  const report = await to.report(({ round }) => round > before.round);
+  const check = await to.check();
+  const { rounds, ramPages, tmemPages, invalidations, downtimeMs, totalMs } = result;
+  const wrong = check.bad + check.tmembad;
+  return step(
+    'It moves to a third process while it works, and finds everything there',
+    left.length === 0 && isSound(report) && wrong === 0 && check.pages > 0 && check.tmem > 0 && tmemPages > 0,
+    [
+      `${rounds} rounds in ${totalMs.toFixed(0)} ms, and it stood still for ${downtimeMs.toFixed(1)} ms`,
+      `${ramPages} pages of memory, ${tmemPages} pages of tmem and ${invalidations} invalidations were sent`,
+      `it goes on: ${reportLine(report)}`,
+      `checked ${check.pages} pages of memory: ${check.bad} wrong; ${check.tmem} pages of tmem: ${check.tmembad} wrong`,
+    ],
+    { migration: result, report, check },
   );
 }
 

@@ -11,8 +11,19 @@ export interface Made {
   readonly mostDeviceBytes: number;
 }
 
+export interface DriverKind {
+  readonly name: string;
+  /** Without the build behind each. */
+  readonly versions: readonly string[];
+  readonly pageBytes: number;
+  /** About how large the device state of a machine is. */
+  readonly deviceBytes: number;
+}
+
 /** Makes machines for a host. */
 export interface Driver {
+  /** What machines it makes, for hosts that offer theirs (N1). */
+  readonly kinds: readonly DriverKind[];
   /** A machine that is about to boot, paused. @param tmem null: the guest has none. */
   create(choice: CreateChoice, tmem: TmemService | null): Promise<Made>;
   /**

@@ -17,6 +17,8 @@ export interface GuestParts {
   /** How its machine was made, as it goes into ABOUT (stream 6.1). */
   readonly configuration: JsonObject;
   readonly since: Date;
+  /** What it runs under (protocol 1.2). */
+  readonly epoch: number;
 }
 
 /** A guest of the host: a machine with a name, an identity, a console, and one thing at a time that is done with it. */
@@ -27,6 +29,8 @@ export class Guest {
   readonly tmemClient: number | null;
   readonly configuration: JsonObject;
   readonly console = new GuestConsole();
+  /** What it runs under; grows when it comes back from a migration. */
+  epoch: number;
   readonly #tmemCounts: TmemCounts;
   readonly #since: Date;
   #busy: { readonly what: string; readonly cancel: AbortController; readonly done: Promise<void> } | null = null;
@@ -40,6 +44,7 @@ export class Guest {
     this.configuration = parts.configuration;
     this.#tmemCounts = parts.tmemCounts;
     this.#since = parts.since;
+    this.epoch = parts.epoch;
     const { machine } = parts;
     machine.on('console', (bytes, port) => {
       if (port === 0) this.console.write(bytes);

@@ -1,14 +1,18 @@
 import { fromUuid } from '../bytes/hex.ts';
 import { TransmigrateError } from '../errors.ts';
 import type { TmemService } from '../machine/machine.ts';
+import type { TmemCapability } from '../migrate/negotiate/judge.ts';
+import { LiveTmem } from '../migrate/section/live-tmem.ts';
 import { TmemLoader, TmemWriter } from '../migrate/section/tmem.ts';
 import type { TmemPin } from '../migrate/save/save.ts';
 import { TmemEngine, type ClientSettings } from '../tmem/engine.ts';
+import { PAGE_BYTES, TMEM_LIMITS } from '../tmem/constants.ts';
+import { TmemLog } from '../tmem/log-reader.ts';
 import { TmemHypercall } from '../tmem/hypercall.ts';
 import { IncomingTmem } from '../tmem/incoming.ts';
 import type { TmemDecision, TmemPolicy } from '../tmem/policy.ts';
 import { TmemSnapshot } from '../tmem/snapshot.ts';
-import { tmemStatistics, type TmemStatistics } from '../tmem/statistics.ts';
+import { tmemStatistics, type ClientStatistics, type PoolStatistics, type TmemStatistics } from '../tmem/statistics.ts';
 import type { HostInfo } from './api.ts';
 
 /** The place of one guest in the host's tmem. */
@@ -99,6 +103,46 @@ export class HostTmem {
     const snapshot = new TmemSnapshot(this.#engine, client, { ephemeral: true });
     const pages = snapshot.left;
     return { section: new TmemWriter(snapshot), pages, release: () => snapshot.close() };
+  }
+
+  /** What this host has for a guest that comes (N1). */
+  capability(codecs: readonly string[]): TmemCapability {
+    const statistics = this.statistics();
+    const pageBytes = PAGE_BYTES;
+    if (statistics === undefined) {
+      return { enabled: false, freeBytes: 0, freeSlots: 0, pageBytes, codecs: [], uuids: [] };
+    }
+    const { limitBytes, chargedBytes, freeableBytes, clients } = statistics;
+    const uuids = new Set(clients.flatMap(({ pools }) => pools.flatMap(({ uuid }) => uuid ?? [])));
+    return {
+      enabled: true,
+      freeBytes: Math.max(0, limitBytes - chargedBytes + freeableBytes),
+      freeSlots: TMEM_LIMITS.sharedPools - uuids.size,
+      pageBytes,
+      codecs: [...codecs],
+      uuids: [...uuids],
+    };
+  }
+
+  /** Everything about one guest's; null for a guest without tmem. One that has not used it yet is made known. */
+  client(client: number | null): ClientStatistics | null {
+    const engine = this.#engine;
+    if (client === null || engine === undefined) return null;
+    engine.addClient(client);
+    return tmemStatistics(engine).clients.find((each) => each.client === client) ?? null;
+  }
+
+  /** A guest's tmem, as it travels while the guest runs (T3). */
+  live(client: number): LiveTmem {
+    const engine = this.#mustBeOn();
+    return new LiveTmem(
+      () => new TmemLog(engine, client, { ephemeral: true }),
+      () => {
+        const pools = this.client(client)?.pools ?? [];
+        const sum = (of: (pool: PoolStatistics) => number): number => pools.reduce((all, pool) => all + of(pool), 0);
+        return { pages: sum(({ pages }) => pages), storedBytes: sum(({ storedBytes }) => storedBytes), needs: {} };
+      },
+    );
   }
 
   /** Changes settings of clients. @throws TMEM_DISABLED, USAGE */

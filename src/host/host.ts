@@ -22,12 +22,17 @@ import type { Driver } from './driver.ts';
 import { Guest } from './guest.ts';
 import type { HostTmem, TmemSeat } from './host-tmem.ts';
 import type { HostTmemStatistics, TmemAuthoriseChoice, TmemSetChoice } from './tmem-api.ts';
+import type { HostJournal } from './migration/host-journal.ts';
+import type { GuestKeeper } from './migration/keeper.ts';
+import { Migrations } from './migration/migrations.ts';
 import { checkSharedDisks, saveGuest, sharedDisks, type ImageSink } from './saving.ts';
 
 export interface HostParts {
   readonly version: string;
   readonly driver: Driver;
   readonly tmem: HostTmem;
+  /** Without it nothing moves live, to here or from here. */
+  readonly journal?: HostJournal | undefined;
 }
 
 /** What a guest is made of. */
@@ -38,6 +43,7 @@ interface Member {
   readonly seat: TmemSeat | null;
   readonly configuration: JsonObject;
   readonly paused: boolean;
+  readonly epoch: number;
 }
 
 /** The first epoch of a guest that was not migrated. */
@@ -53,8 +59,20 @@ export class Host {
   readonly #underWay = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
 
+  readonly #migrations: Migrations | null;
+
   constructor(parts: HostParts) {
     this.#parts = parts;
+    const { journal } = parts;
+    this.#migrations = journal === undefined ? null : new Migrations({ ...parts, journal, keeper: this.#keeper() });
+  }
+
+  /** Live migration. @throws MACHINE_STATE on a host that keeps no journal */
+  get migrations(): Migrations {
+    if (this.#migrations !== null) return this.#migrations;
+    throw new TransmigrateError('MACHINE_STATE', 'This host keeps no journal, so nothing moves live', {
+      next: 'Start it with a directory for its journal: `transmigrate host run --state DIR`.',
+    });
   }
 
   info(): HostInfo {
@@ -83,7 +101,9 @@ export class Host {
       const seat = choice.tmem ? this.#parts.tmem.seat() : null;
       try {
         const { machine, configuration } = await this.#parts.driver.create(choice, seat?.service ?? null);
-        return (await this.#add({ name, uuid: randomUUID(), machine, seat, configuration, paused })).info();
+        return (
+          await this.#add({ name, uuid: randomUUID(), machine, seat, configuration, paused, epoch: FIRST_EPOCH })
+        ).info();
       } catch (error) {
         seat?.leave();
         throw error;
@@ -108,6 +128,12 @@ export class Host {
   /** Ends a guest, whatever is being done with it. */
   async destroy(name: string): Promise<GuestInfo> {
     const guest = this.guest(name);
+    if (this.#migrations?.isGiven(guest) === true) {
+      throw new TransmigrateError('GUEST_BUSY', `${name} was given away, and what became of it is not known yet`, {
+        data: { name },
+        next: '`transmigrate jobs` shows the migration; `transmigrate settle` decides when its destination is lost.',
+      });
+    }
     const info = guest.info();
     this.#guests.delete(name);
     await this.#end(guest);
@@ -221,7 +247,7 @@ export class Host {
     try {
       if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The restore was cancelled');
       tmemPages = seat?.moveIn() ?? 0;
-      guest = await this.#add({ ...made!, machine, paused });
+      guest = await this.#add({ ...made!, machine, paused, epoch: FIRST_EPOCH });
     } catch (error) {
       await machine.close();
       seat?.leave();
@@ -267,10 +293,42 @@ export class Host {
   /** Ends all guests, and whatever is being done. */
   async close(): Promise<void> {
     this.#closing.abort();
+    await this.#migrations?.close();
     const guests = [...this.#guests.values()];
     this.#guests.clear();
     await Promise.all(guests.map((guest) => this.#end(guest)));
     await Promise.allSettled(this.#underWay);
+  }
+
+  #keeper(): GuestKeeper {
+    return {
+      guest: (name) => this.guest(name),
+      byIdentity: (uuid) => [...this.#guests.values()].find((guest) => guest.uuid === uuid),
+      taken: () => {
+        const guests = [...this.#guests.values()];
+        const held = (what: string): string[] =>
+          [...this.#reserved].filter((each) => each.startsWith(what)).map((each) => each.slice(what.length));
+        return {
+          names: [...guests.map(({ name }) => name), ...held('name ')],
+          machines: [...guests.map(({ uuid }) => uuid), ...held('uuid ')],
+        };
+      },
+      reserve: (name, uuid) => {
+        const reserved: string[] = [];
+        this.#reserve(`name ${name}`, reserved);
+        this.#reserve(`uuid ${uuid}`, reserved);
+        return () => {
+          for (const one of reserved) this.#reserved.delete(one);
+        };
+      },
+      arrive: (arrived, epoch) => this.#add({ ...arrived, paused: false, epoch }),
+      depart: async (guest) => {
+        if (this.#guests.get(guest.name) === guest) this.#guests.delete(guest.name);
+        await guest.machine.close();
+        guest.console.end();
+        this.#parts.tmem.leave(guest.tmemClient);
+      },
+    };
   }
 
   /**
@@ -293,7 +351,7 @@ export class Host {
 
   /** The last step of making a guest: others see it, and it runs. When that fails, its machine is closed. */
   async #add({ seat, paused, ...parts }: Member): Promise<Guest> {
-    const { machine, name } = parts;
+    const { machine, name, uuid, epoch } = parts;
     const guest = new Guest({
       ...parts,
       tmemClient: seat?.client ?? null,
@@ -301,7 +359,9 @@ export class Host {
       since: new Date(),
     });
     try {
-      await machine.grant(FIRST_EPOCH);
+      // One that came live is in the journal already.
+      if (epoch === FIRST_EPOCH) await this.#parts.journal?.enterProcess(uuid, machine);
+      await machine.grant(epoch);
       checkOpen(this.#closing.signal);
       this.#guests.set(name, guest);
       if (!paused) await machine.resume();

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TransmigrateError } from '../errors.ts';
 import { REQUEST_LIMIT, type WorkEvent } from './api.ts';
+import type { JobInfo } from './migration/jobs.ts';
 import type { Host } from './host.ts';
 
 /** At most so often is progress sent. */
@@ -86,7 +87,7 @@ export async function written(response: ServerResponse, bytes: Uint8Array): Prom
  */
 export async function asEvents(
   { response }: Call,
-  work: (onProgress: (done: number, total: number | null) => void) => Promise<object>,
+  work: (onProgress: (done: number, total: number | null, job?: JobInfo) => void) => Promise<object>,
 ): Promise<void> {
   const send = (event: WorkEvent): void => {
     if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/x-ndjson' });
@@ -94,11 +95,11 @@ export async function asEvents(
   };
   let sentAt = 0;
   try {
-    const result = await work((done, total) => {
+    const result = await work((done, total, job) => {
       const now = performance.now();
       if (now - sentAt < PROGRESS_MS) return;
       sentAt = now;
-      send({ event: 'progress', done, total });
+      send({ event: 'progress', done, total, ...(job !== undefined && { job }) });
     });
     send({ event: 'done', result });
   } catch (thrown) {

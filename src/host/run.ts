@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto';
+import type { Server } from 'node:http';
 import { z } from 'zod';
 import { checkTmemPolicy, type TmemPolicy } from '../tmem/policy.ts';
+import type { Address } from '../io/tcp.ts';
 import { parse } from './api.ts';
 import { Host } from './host.ts';
 import { HostTmem } from './host-tmem.ts';
+import { HostJournal } from './migration/host-journal.ts';
 import { serve } from './server.ts';
 import { V86Driver } from './v86-driver.ts';
 
@@ -13,9 +16,16 @@ export interface HostSettings {
   readonly tmemBytes: number;
   /** What images may ask for (spec/host-api.md 6), yet to be checked; by default whatever they do. */
   readonly policy?: unknown;
+  /** Where its journal is; beside the socket when absent. */
+  readonly stateDirectory?: string | undefined;
+  /** Where machines may come to; nowhere when absent. */
+  readonly listen?: Address | undefined;
   /** Of the package, for images. */
   readonly version: string;
 }
+
+/** What the directory of a journal is called behind the socket's path. */
+const STATE = '.state';
 
 /** How long answers may take to get through when the host ends. */
 const ANSWERS_MS = 500;
@@ -26,16 +36,24 @@ const ANSWERS_MS = 500;
  * @throws HOST_RUNNING, WRITE_FAILED, USAGE
  */
 export async function runHost(
-  { socketPath, tmemBytes, policy, version }: HostSettings,
+  { socketPath, tmemBytes, policy, version, stateDirectory, listen }: HostSettings,
   signal: AbortSignal,
-  listening: () => Promise<void>,
+  listening: (migrations: Address | null) => Promise<void>,
 ): Promise<void> {
   const seed = randomBytes(4).readUInt32LE();
   const tmem = new HostTmem(tmemBytes, seed, tmemPolicyOf(policy));
-  const host = new Host({ version, driver: new V86Driver(), tmem });
-  const server = await serve(host, socketPath);
+  const journal = await HostJournal.open(stateDirectory ?? `${socketPath}${STATE}`);
+  const host = new Host({ version, driver: new V86Driver(), tmem, journal });
+  let server: Server;
   try {
-    await listening();
+    server = await serve(host, socketPath);
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+  try {
+    host.migrations.recover();
+    await listening(listen === undefined ? null : await host.migrations.listen(listen));
     if (!signal.aborted) {
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     }
@@ -49,6 +67,7 @@ export async function runHost(
     server.closeIdleConnections();
     await closed;
     clearTimeout(limit);
+    await journal.close();
   }
 }
 

@@ -5,6 +5,7 @@ import { createSchema, parse, WORK_HEADER } from './api.ts';
 import type { Host } from './host.ts';
 import { answer, asError, readBody, readJson, written, type Call } from './http.ts';
 import { listen } from './listen.ts';
+import * as routes from './migration-routes.ts';
 import { tmemAuthoriseSchema, tmemFlushSchema, tmemSetSchema } from './tmem-api.ts';
 import { cancelWork, restore, save, WorkList } from './transfer.ts';
 
@@ -22,6 +23,9 @@ const STATUS: Readonly<Record<string, number>> = {
   unsupported: 422,
   format: 422,
 };
+
+/** What has names or ids in its path. */
+const NAMED: ReadonlySet<string> = new Set(['guests', 'work', 'jobs']);
 
 type Route = (call: Call, works: WorkList) => Promise<void> | void;
 
@@ -50,6 +54,15 @@ export const ROUTES: Readonly<Record<string, Route>> = {
     answer(response, { changed: host.authoriseTmem(parse(tmemAuthoriseSchema, await readJson(request))) }),
   'POST /v1/tmem/flush': async ({ host, request, response }) =>
     answer(response, { freedBytes: host.flushTmem(parse(tmemFlushSchema, await readJson(request)).bytes) }),
+  'POST /v1/guests/*/migrate': routes.migrate,
+  'POST /v1/guests/*/check': routes.check,
+  'POST /v1/listen': routes.listen,
+  'GET /v1/jobs': routes.jobs,
+  'GET /v1/jobs/*': routes.job,
+  'POST /v1/jobs/*/cancel': routes.cancelJob,
+  'POST /v1/jobs/*/set': routes.setJob,
+  'GET /v1/jobs/*/owner': routes.owner,
+  'POST /v1/jobs/*/settle': routes.settle,
   'DELETE /v1/work/*': (call, works) => cancelWork(works, call),
 };
 
@@ -97,7 +110,7 @@ function findRoute({
   const [path, query = ''] = target.split(/\?(.*)/s, 2);
   const parts = path.split('/');
   let name = '';
-  if ((parts[2] === 'guests' || parts[2] === 'work') && parts.length > 3) {
+  if (NAMED.has(parts[2]) && parts.length > 3) {
     try {
       name = decodeURIComponent(parts[3]);
     } catch {

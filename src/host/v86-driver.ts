@@ -10,6 +10,7 @@ import { planMultiboot } from '../machine/v86/boot/multiboot.ts';
 import type { BootPlan } from '../machine/v86/boot/plan.ts';
 import { smallGuestImage } from '../machine/v86/boot/small-guest.ts';
 import { checkConfig, type DiskConfig, type DiskName, type V86Config } from '../machine/v86/config.ts';
+import { V86_VERSIONS } from '../machine/v86/versions.ts';
 import { V86Process } from '../machine/v86/process.ts';
 import type { ImageClaims } from '../migrate/restore/image-claims.ts';
 import type { BootChoice, CreateChoice, DiskChoice } from './api.ts';
@@ -18,6 +19,12 @@ import type { Driver, Made } from './driver.ts';
 /** v86's own device state is about 2 MiB; with it come video memory and disks inside it. */
 const DEVICES_BYTES = 16 * 2 ** 20;
 
+/** What the state of a machine's devices takes when it has no disks inside. */
+const USUAL_DEVICES_BYTES = 3 * 2 ** 20;
+
+/** Bytes of a page of an x86. */
+const PAGE_BYTES = 4096;
+
 /** ELF e_machine of a 32-bit x86. */
 const EM_386 = 3;
 
@@ -25,6 +32,15 @@ const SHA256 = /^[0-9a-f]{64}$/i;
 
 /** Makes v86 machines, each in a process of its own. */
 export class V86Driver implements Driver {
+  readonly kinds: Driver['kinds'] = [
+    {
+      name: 'v86',
+      versions: V86_VERSIONS.map(({ version }) => version),
+      pageBytes: PAGE_BYTES,
+      deviceBytes: USUAL_DEVICES_BYTES,
+    },
+  ];
+
   async create(choice: CreateChoice, tmem: TmemService | null): Promise<Made> {
     const { driverVersion, memoryMiB, boot } = choice;
     const disks: Partial<Record<DiskName, DiskConfig>> = {};

@@ -186,6 +186,8 @@ export interface Machine {
   readonly capabilities: MachineCapabilities;
   readonly disks: readonly MachineDisk[];
   readonly status: MachineStatus;
+  /** Number of the process that runs the guest; absent when that is this one. */
+  readonly pid?: number | undefined;
 
   /**
    * Lets the machine run under this epoch; it does not start it. Epochs never go back.

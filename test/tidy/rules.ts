@@ -95,26 +95,10 @@ export const ROOTS: readonly string[] = [
   'src/codec/platform.browser.ts',
   'src/io/compressed/platform.browser.ts',
   'src/tmem/platform.browser.ts',
-  // Live migration, until the runner joins its parts.
-  'src/migrate/section/live-devices.ts',
-  'src/migrate/section/live-memory.ts',
-  'src/migrate/section/live-tmem.ts',
+  // Live migration, until it goes over these too.
   'src/io/stdio.ts',
-  'src/io/tcp.ts',
   'src/io/tls.ts',
   'src/io/unix.ts',
-  // Live migration as pure logic, until a runner performs it.
-  'src/migrate/session/source.ts',
-  'src/migrate/session/destination.ts',
-  'src/migrate/session/check.ts',
-  'src/migrate/session/owner.ts',
-  'src/migrate/session/superseded.ts',
-  'src/migrate/protocol/dictionary.ts',
-  'src/migrate/negotiate/reservations.ts',
-  'src/migrate/precopy/unacknowledged.ts',
-  'src/migrate/runner/journal-file.ts',
-  'src/migrate/runner/left-processes.ts',
-  'src/migrate/runner/conversation.ts',
 ];
 
 /** Files that are started as a worker or a child process by a name the import scan cannot see. */

@@ -15,6 +15,7 @@ import { random } from '../random.ts';
 import { FAKE_PAGE, FakeMachine, open } from './fake-machine.ts';
 
 export class FakeDriver implements Driver {
+  readonly kinds = [{ name: 'fake', versions: ['1.0'], pageBytes: FAKE_PAGE, deviceBytes: 8 }];
   readonly made: FakeMachine[] = [];
   disks: readonly MachineDisk[] = [];
   version = '1.0';

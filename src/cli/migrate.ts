@@ -1,0 +1,79 @@
+import { Command, Option } from 'commander';
+import { TransmigrateError } from '../errors.ts';
+import type { MigrateChoice } from '../host/migration/jobs.ts';
+import { startProgress, type Context } from './context.ts';
+import { addExamples } from './examples.ts';
+import { addHostOptions, hostOf, type HostOptions } from './host-connection.ts';
+import { addLimitOptions, limitsOf, parseAddress, type LimitOptions } from './limits.ts';
+import { migrateLines, reasonLines } from './text/migration.ts';
+
+interface MigrateOptions extends HostOptions, LimitOptions {
+  readonly codec: MigrateChoice['codec'];
+}
+
+/** `transmigrate migrate NAME HOST:PORT`. */
+export function migrateCommand(context: Context): Command {
+  const command = new Command('migrate')
+    .summary('move a guest to another host while it runs')
+    .description(
+      'Moves a guest to another host while it runs, with its memory, devices and tmem: in rounds, until what is left ' +
+        'fits into the downtime; then it stands still for the rest, and goes on there. At every moment exactly one ' +
+        'host owns it. Whatever goes wrong before it was given away, and Ctrl-C too, leaves it running here.',
+    )
+    .argument('<name>', 'the guest')
+    .argument('<host:port>', 'where the other host takes machines: see `receive`')
+    .addOption(new Option('--codec <name>', 'how to compress memory').choices(['raw', 'zstd']).default('raw'))
+    .action(async (name: string, to: string, _options: unknown, self: Command) => {
+      await migrate(context, name, parseAddress(to), self.optsWithGlobals<MigrateOptions>());
+    });
+  return addExamples(addHostOptions(addLimitOptions(command)), [
+    { line: 'transmigrate migrate demo 127.0.0.1:7700', what: 'It goes on there.' },
+    { line: 'transmigrate migrate demo 127.0.0.1:7700 --downtime 100 --bandwidth 50M', what: 'Within limits.' },
+  ]);
+}
+
+async function migrate(
+  context: Context,
+  name: string,
+  to: { host: string; port: number },
+  options: MigrateOptions,
+): Promise<void> {
+  const host = await hostOf(context, options);
+  // The host is told of Ctrl-C, and says what became of it.
+  context.endsItself = true;
+  const progress = startProgress(context, options, `migrate ${name}`);
+  try {
+    const work = { onProgress: progress.update, signal: context.signal };
+    const result = await host.migrate(name, { ...to, codec: options.codec, limits: limitsOf(options) }, work);
+    progress.finish();
+    if (options.json === true) await context.stdout.writeJson(result);
+    else if (options.quiet !== true) await context.stdout.writeLines(migrateLines(result));
+  } catch (error) {
+    progress.finish();
+    const refused = error instanceof TransmigrateError && error.code === 'MIGRATION_REFUSED';
+    if (refused && options.json !== true) await context.stderr.writeLines(reasonLines(error.data['reasons']));
+    throw error;
+  } finally {
+    progress.finish();
+  }
+}
+
+/** `transmigrate receive HOST:PORT`. */
+export function receiveCommand(context: Context): Command {
+  const command = new Command('receive')
+    .summary('have the host take machines that come')
+    .description(
+      'Has the host listen for machines that are moved to it, until it ends. Without TLS it takes them from this ' +
+        'machine alone. `host run --listen` does the same from its start.',
+    )
+    .argument('<host:port>', 'where; port 0: one that is free')
+    .action(async (where: string, _options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<HostOptions>();
+      const address = await (await hostOf(context, options)).listen(parseAddress(where));
+      if (options.json === true) await context.stdout.writeJson(address);
+      else await context.stdout.writeLines([`machines may come to ${address.host}:${address.port}`]);
+    });
+  return addExamples(addHostOptions(command), [
+    { line: 'transmigrate receive 127.0.0.1:7700', what: 'Then elsewhere: `migrate NAME 127.0.0.1:7700`.' },
+  ]);
+}

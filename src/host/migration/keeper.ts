@@ -1,0 +1,28 @@
+import type { JsonObject } from '../../bytes/bounded-json.ts';
+import type { Machine } from '../../machine/machine.ts';
+import type { Guest } from '../guest.ts';
+import type { TmemSeat } from '../host-tmem.ts';
+
+/** A machine that came, before it is a guest. */
+export interface Arrived {
+  readonly name: string;
+  readonly uuid: string;
+  readonly machine: Machine;
+  readonly seat: TmemSeat | null;
+  readonly configuration: JsonObject;
+}
+
+/** What live migration asks of the host that it belongs to. */
+export interface GuestKeeper {
+  /** @throws GUEST_UNKNOWN */
+  guest(name: string): Guest;
+  byIdentity(uuid: string): Guest | undefined;
+  /** Names and identities that are taken, also by guests that are being made. */
+  taken(): { readonly names: readonly string[]; readonly machines: readonly string[] };
+  /** Keeps them for a machine that comes. @returns what gives them back */
+  reserve(name: string, uuid: string): () => void;
+  /** Others see it from now on, and it runs, under this epoch. */
+  arrive(arrived: Arrived, epoch: number): Promise<Guest>;
+  /** A guest that is no longer this host's goes, with its memory and tmem. */
+  depart(guest: Guest): Promise<void>;
+}

@@ -1,0 +1,487 @@
+/** All live migrations of a host, both ways: what begins them, what is asked about them, and what is left of them. */
+import { randomBytes } from 'node:crypto';
+import { availableParallelism, hostname } from 'node:os';
+import type { JsonObject } from '../../bytes/bounded-json.ts';
+import { toHex } from '../../bytes/hex.ts';
+import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
+import type { Connection } from '../../io/connection.ts';
+import { connectTcp, listenTcp, nameOf, type Address, type Listener } from '../../io/tcp.ts';
+import type { Ownership } from '../../migrate/handover/ownership.ts';
+import type { PeerHow } from '../../migrate/journal/records.ts';
+import type { Hello } from '../../migrate/negotiate/hello.ts';
+import { DEFAULT_LIMITS, type Limits } from '../../migrate/precopy/convergence.ts';
+import { PROTOCOL, PROTOCOL_LIMITS } from '../../migrate/protocol/limits.ts';
+import type { MessageOf, Offer } from '../../migrate/protocol/messages.ts';
+import { askCheck, askOwner } from '../../migrate/runner/ask.ts';
+import { DestinationRunner, type DestinationHost } from '../../migrate/runner/destination-runner.ts';
+import { receive } from '../../migrate/runner/reception.ts';
+import { SourceRunner, type SourceGuest } from '../../migrate/runner/source-runner.ts';
+import { LiveDevices } from '../../migrate/section/live-devices.ts';
+import { LiveMemory } from '../../migrate/section/live-memory.ts';
+import type { CheckSession } from '../../migrate/session/check.ts';
+import type { Failure } from '../../migrate/session/effects.ts';
+import { answerOwner, ownerOf } from '../../migrate/session/owner.ts';
+import { beginSession, recoverSession, type SourceRequest } from '../../migrate/session/source-state.ts';
+import { superseded } from '../../migrate/session/superseded.ts';
+import type { Guest } from '../guest.ts';
+import type { HostTmem } from '../host-tmem.ts';
+import type { Driver } from '../driver.ts';
+import type { HostJournal } from './host-journal.ts';
+import { IncomingGuests } from './incoming.ts';
+import {
+  destinationInfo,
+  sourceInfo,
+  type JobInfo,
+  type JobStory,
+  type LimitsChoice,
+  type MigrateChoice,
+  type MigrateResult,
+  type OwnerAnswer,
+  type TargetChoice,
+} from './jobs.ts';
+import type { GuestKeeper } from './keeper.ts';
+import { offerOf, release } from './offer.ts';
+
+export interface MigrationParts {
+  readonly version: string;
+  readonly keeper: GuestKeeper;
+  readonly driver: Driver;
+  readonly tmem: HostTmem;
+  readonly journal: HostJournal;
+}
+
+/** Bytes between two seals: as much has to be sent again after a cut. */
+const SEAL_BYTES = 8 * 1024 * 1024;
+
+/** How long a connection may take to be made. */
+const CONNECT_MS = 10_000;
+
+/** Migrations that have ended and are still shown. */
+const MOST_ENDED = 100;
+
+interface SourceJob {
+  readonly runner: SourceRunner;
+  readonly to: Address | null;
+}
+
+export class Migrations {
+  readonly #parts: MigrationParts;
+  readonly #hello: DestinationHost['hello'];
+  readonly #incoming: IncomingGuests;
+  readonly #sources = new Map<string, SourceJob>();
+  readonly #destinations = new Map<string, DestinationRunner>();
+  readonly #listeners: Listener[] = [];
+  readonly #open = new Set<Connection>();
+  readonly #host: DestinationHost;
+  #closed = false;
+
+  constructor(parts: MigrationParts) {
+    this.#parts = parts;
+    const { version, journal } = parts;
+    this.#incoming = new IncomingGuests(parts);
+    this.#hello = {
+      protocol: { ...PROTOCOL },
+      host: {
+        identity: journal.identity,
+        name: hostname().slice(0, PROTOCOL_LIMITS.nameCharacters) || 'host',
+        version,
+      },
+      features: [],
+      codecs: ['raw', 'zstd'],
+      records: [],
+      limits: { channels: 1, sealBytes: SEAL_BYTES, unacknowledgedSeals: PROTOCOL_LIMITS.unacknowledgedSeals },
+      resumable: true,
+    };
+    this.#host = this.#hostOf();
+  }
+
+  /** What the journal knows from before: those that were given are asked about (H6). */
+  recover(): void {
+    const { sources, destinations, peers } = this.#parts.journal.recovered;
+    for (const [id, state] of sources) {
+      const how = peers.get(id)?.how ?? { transport: 'waits' };
+      const request: SourceRequest = {
+        ...this.#request(id, unknownOffer(state.machine, state.epoch)),
+        ownEpoch: state.epoch,
+      };
+      const to = 'host' in how ? { host: how.host, port: how.port } : null;
+      const begun = recoverSession(request, state, performance.now());
+      this.#sources.set(id, { runner: new SourceRunner(begun, this.#sourceParts(null, how, to, 'raw', {})), to });
+    }
+    for (const [id, state] of destinations) {
+      const { machine, peer, epoch } = state;
+      const kind = state.phase === 'running' ? 'RUNNING' : state.phase === 'abandoned' ? 'ABANDONED' : 'YIELDED';
+      const record = { kind, side: 'destination', id, machine, epoch, peer, by: 'protocol' } as const;
+      this.#destinations.set(id, new DestinationRunner(id, this.#host, { record, state }));
+    }
+  }
+
+  /** Takes machines there. @throws NOT_LOOPBACK, LISTEN_FAILED */
+  async listen(address: Address): Promise<Address> {
+    const listener = await listenTcp(address, (connection) => this.take(connection));
+    this.#listeners.push(listener);
+    return listener.address;
+  }
+
+  /** A connection of a source. Resolves at its end. */
+  async take(connection: Connection): Promise<void> {
+    this.#open.add(connection);
+    try {
+      await receive(connection, {
+        hello: this.#hello,
+        about: this.#about({}),
+        runnerOf: (id, purpose) => this.#runnerOf(id, purpose),
+        ownerOf: (id) => this.#ownership(id),
+      });
+    } finally {
+      this.#open.delete(connection);
+    }
+  }
+
+  /**
+   * Moves a guest while it runs.
+   * @throws GUEST_UNKNOWN, GUEST_BUSY, GUEST_CRASHED, MACHINE_STATE for a guest that is paused; MIGRATION_REFUSED with
+   * the reasons, MIGRATION_LOST, NOT_CONVERGING, CANCELLED ...: then the guest runs on here as before.
+   * OWNERSHIP_UNKNOWN when it was given away, and the other side says nothing before `signal`.
+   */
+  async migrate(
+    name: string,
+    choice: MigrateChoice,
+    signal?: AbortSignal,
+    onProgress?: (job: JobInfo) => void,
+  ): Promise<MigrateResult> {
+    const guest = this.#parts.keeper.guest(name);
+    mustRun(guest);
+    return guest.during('migrating', async (interrupted) => {
+      const startMs = performance.now();
+      const { runner, to } = this.#begin(guest, choice, onProgress);
+      const cancel = (): void => runner.cancel();
+      const signals = signal === undefined ? [interrupted] : [interrupted, signal];
+      for (const each of signals) {
+        if (each.aborted) cancel();
+        else each.addEventListener('abort', cancel, { once: true });
+      }
+      const { failure } = await runner.ended;
+      if (failure !== null) throw errorOf(failure, runner.session.request.id);
+      return resultOf(guest, runner, nameOf(to), performance.now() - startMs);
+    });
+  }
+
+  /** Would it be taken there? Nothing is moved, and nothing held back. @throws GUEST_UNKNOWN, HOST_UNREACHABLE */
+  async check(name: string, target: TargetChoice): Promise<Pick<CheckSession, 'accepted' | 'reasons'>> {
+    const guest = this.#parts.keeper.guest(name);
+    const offer = this.#offer(guest, target.codec);
+    const connection = await connectTo(target);
+    const result = await askCheck(connection, { id: newId(), hello: this.#hello, offer }, this.#about({}));
+    if (result.failure !== null) throw errorOf(result.failure, null);
+    return result;
+  }
+
+  jobs(): JobInfo[] {
+    return [
+      ...[...this.#sources.values()].map(({ runner, to }) => sourceInfo(runner, to === null ? null : nameOf(to))),
+      ...[...this.#destinations.values()].map(destinationInfo),
+    ];
+  }
+
+  /** @throws MIGRATION_UNKNOWN */
+  job(id: string): JobStory {
+    const source = this.#sources.get(id);
+    const destination = this.#destinations.get(id);
+    const runner = source?.runner ?? destination;
+    if (runner === undefined) throw this.#unknown(id);
+    const info =
+      source === undefined
+        ? destinationInfo(destination!)
+        : sourceInfo(source.runner, source.to === null ? null : nameOf(source.to));
+    return { ...info, events: runner.log.entries, eventsDropped: runner.log.dropped };
+  }
+
+  /** @throws MIGRATION_UNKNOWN */
+  cancel(id: string): JobInfo {
+    this.#any(id).cancel();
+    return this.job(id);
+  }
+
+  /** @throws MIGRATION_UNKNOWN; USAGE on a destination, where there is nothing to set */
+  set(id: string, limits: LimitsChoice): JobInfo {
+    const job = this.#sources.get(id);
+    if (job === undefined) {
+      if (!this.#destinations.has(id)) throw this.#unknown(id);
+      throw new TransmigrateError('USAGE', 'Limits are set where the machine comes from');
+    }
+    job.runner.set(definite(limits));
+    return this.job(id);
+  }
+
+  /** Who owns the machine, with what the other side says when it can be asked (H5). @throws MIGRATION_UNKNOWN */
+  async owner(id: string): Promise<OwnerAnswer> {
+    this.#any(id);
+    const mine = this.#ownership(id);
+    const to = this.#sources.get(id)?.to ?? null;
+    if (to === null) return ownerAnswer(mine, mine, false);
+    const machine = this.#sources.get(id)?.runner.session.request.offer.machine.uuid ?? null;
+    const theirs = await connectTo(to)
+      .then((connection) => askOwner(connection, id, machine, this.#hello, this.#about({})))
+      .catch(() => null);
+    return ownerAnswer(mine, ownerOf(mine, theirs), theirs !== null);
+  }
+
+  /** @throws MIGRATION_UNKNOWN; MACHINE_STATE when there is nothing to decide */
+  settle(id: string, choice: 'take' | 'abandon'): JobInfo {
+    this.#any(id).settle(choice);
+    return this.job(id);
+  }
+
+  /** Whether a guest was given away, so that nothing of it may be deleted (H5). */
+  isGiven(guest: Guest): boolean {
+    return [...this.#sources.values()].some(
+      ({ runner: { session } }) => session.request.offer.machine.uuid === guest.uuid && session.phase === 'asking',
+    );
+  }
+
+  /** The host ends. What was not settled is in the journal. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#listeners.map((listener) => listener.close()));
+    await Promise.all([...this.#sources.values()].map(({ runner }) => runner.close()));
+    await Promise.all([...this.#destinations.values()].map((runner) => runner.close()));
+    for (const connection of this.#open) connection.reset();
+    await this.#incoming.close();
+  }
+
+  #begin(guest: Guest, choice: MigrateChoice, onProgress?: (job: JobInfo) => void): SourceJob & { to: Address } {
+    const { host, port, codec, limits } = choice;
+    const id = newId();
+    const to: Address = { host, port };
+    const offer = this.#offer(guest, codec);
+    const request = this.#request(id, offer, { ...DEFAULT_LIMITS, ...definite(limits) }, guest.epoch);
+    const parts = this.#sourceParts(guest, { transport: 'tcp', host, port }, to, codec, this.#guestAbout(guest));
+    const onChange = (runner: SourceRunner): void => onProgress?.(sourceInfo(runner, nameOf(to)));
+    const runner = new SourceRunner(beginSession(request, performance.now()), { ...parts, onChange });
+    this.#sources.set(id, { runner, to });
+    this.#forgetOld();
+    return { runner, to };
+  }
+
+  #offer(guest: Guest, codec: string): Offer {
+    const { tmem, driver, journal } = this.#parts;
+    const { uuid, epoch, machine, tmemClient } = guest;
+    const kind = driver.kinds.find(({ name }) => name === machine.capabilities.driver);
+    const next = Math.max(journal.epochOf(uuid), epoch) + 1;
+    return offerOf(guest, next, codec, tmem.client(tmemClient), kind?.deviceBytes ?? 0);
+  }
+
+  #request(id: string, offer: Offer, limits: Limits = DEFAULT_LIMITS, ownEpoch = 1): SourceRequest {
+    return { id, hello: this.#hello, offer, ownEpoch, limits };
+  }
+
+  #sourceParts(
+    guest: Guest | null,
+    how: PeerHow,
+    to: Address | null,
+    codec: 'raw' | 'zstd',
+    about: JsonObject,
+  ): ConstructorParameters<typeof SourceRunner>[1] {
+    return {
+      guest: guest === null ? null : this.#sourceGuest(guest),
+      how,
+      connect: () => {
+        if (to !== null) return connectTo(to);
+        return Promise.reject(new TransmigrateError('CONNECT_FAILED', 'Its destination can only come by itself'));
+      },
+      about: this.#about(about),
+      streamId: () => new Uint8Array(randomBytes(16)),
+      append: this.#parts.journal.append,
+      codec,
+      threads: Math.max(1, availableParallelism() - 1),
+      nowMs: () => performance.now(),
+      guestTimeNs: () => BigInt(Date.now()) * 1_000_000n,
+    };
+  }
+
+  #sourceGuest(guest: Guest): SourceGuest {
+    const { tmem, driver, keeper } = this.#parts;
+    const { machine, tmemClient } = guest;
+    const kind = driver.kinds.find(({ name }) => name === machine.capabilities.driver);
+    const nowMs = (): number => performance.now();
+    return {
+      machine,
+      states: {
+        memory: new LiveMemory(machine, nowMs),
+        tmem: tmemClient === null ? null : tmem.live(tmemClient),
+        devices: new LiveDevices(machine, kind?.deviceBytes ?? 0),
+      },
+      free: () => keeper.depart(guest),
+      stop: () => keeper.depart(guest),
+      granted: (epoch) => (guest.epoch = epoch),
+    };
+  }
+
+  #about(more: JsonObject): JsonObject {
+    const { version } = this.#parts;
+    return { tool: { name: 'transmigrate', version }, time: new Date().toISOString(), ...more };
+  }
+
+  #guestAbout({ name, uuid, machine, configuration }: Guest): JsonObject {
+    const { driver, version, fingerprint, pages, pageBytes, vcpus } = machine.capabilities;
+    return {
+      name,
+      uuid,
+      source: { hypervisor: driver, versions: { [driver]: version, node: process.versions.node } },
+      driver: { name: driver, version: release(version), fingerprint: toHex(fingerprint) },
+      memory: { bytes: pages * pageBytes, pages },
+      vcpus,
+      configuration,
+    };
+  }
+
+  #hostOf(): DestinationHost {
+    const incoming = this.#incoming;
+    return {
+      hello: this.#hello,
+      nowMs: () => performance.now(),
+      wallClockMs: () => Date.now(),
+      append: this.#parts.journal.append,
+      probe: (...args) => incoming.probe(...args),
+      supersede: (id, offer, peer) => this.#supersede(id, offer, peer),
+      reserve: (...args) => incoming.reserve(...args),
+      forget: (id) => incoming.forget(id),
+      run: (id, epoch) => incoming.run(id, epoch),
+      stop: async (id) => {
+        const machine = this.#destinations.get(id)?.session.handover?.machine;
+        await incoming.discard(id);
+        const guest = machine === undefined ? undefined : this.#parts.keeper.byIdentity(machine);
+        if (guest !== undefined) await this.#parts.keeper.depart(guest);
+      },
+      discard: (id) => incoming.discard(id),
+      changed: () => undefined,
+      over: (runner) => {
+        // Of what nothing was ever held, nobody asks.
+        if (runner.session.handover === null) this.#destinations.delete(runner.id);
+        this.#forgetOld();
+      },
+    };
+  }
+
+  #supersede(id: string, offer: Offer, peer: string): void {
+    const held = [...this.#destinations.values()].flatMap(({ session }) =>
+      session.handover === null || session.id === id ? [] : [session.handover],
+    );
+    for (const { id: earlier, epoch } of superseded(held, offer, peer)) {
+      const message = { kind: 'KEPT', id: earlier, epoch } as const;
+      this.#destinations.get(earlier)?.tell({ kind: 'message', message, body: new Uint8Array(0) });
+    }
+  }
+
+  #runnerOf(id: string, purpose: Hello['purpose'] | null): DestinationRunner {
+    const known = this.#destinations.get(id);
+    if (known !== undefined && purpose !== 'check') return known;
+    const runner = new DestinationRunner(id, this.#host);
+    // Who only asks leaves nothing to be remembered.
+    if (!this.#closed && purpose !== 'check' && purpose !== null) this.#destinations.set(id, runner);
+    return runner;
+  }
+
+  #ownership(id: string): MessageOf<'OWNERSHIP'> {
+    const source = this.#sources.get(id);
+    if (source !== undefined) return answerOwner(id, source.runner.session.handover, 'source');
+    return answerOwner(id, this.#destinations.get(id)?.session.handover ?? null, 'destination');
+  }
+
+  #any(id: string): SourceRunner | DestinationRunner {
+    const runner = this.#sources.get(id)?.runner ?? this.#destinations.get(id);
+    if (runner === undefined) throw this.#unknown(id);
+    return runner;
+  }
+
+  #unknown(id: string): TransmigrateError {
+    const known = [...this.#sources.keys(), ...this.#destinations.keys()].slice(-20);
+    return new TransmigrateError('MIGRATION_UNKNOWN', `This host knows of no migration ${id}`, { data: { id, known } });
+  }
+
+  /** Those that ended are kept for a while, for who asks; the oldest go first. */
+  #forgetOld(): void {
+    const ended = [...this.#sources].filter(([, { runner }]) => runner.session.phase === 'ended');
+    for (const [id] of ended.slice(0, -MOST_ENDED)) this.#sources.delete(id);
+    const over = [...this.#destinations].filter(([, { session }]) => session.phase === 'ended');
+    for (const [id] of over.slice(0, -MOST_ENDED)) this.#destinations.delete(id);
+  }
+}
+
+function newId(): string {
+  return randomBytes(16).toString('hex');
+}
+
+function connectTo({ host, port }: Address): Promise<Connection> {
+  return connectTcp({ host, port }, { connectMs: CONNECT_MS });
+}
+
+function ownerAnswer(
+  { id, state }: MessageOf<'OWNERSHIP'>,
+  { owner, epoch, gone }: Ownership,
+  asked: boolean,
+): OwnerAnswer {
+  return { id, epoch, owner, gone, state, asked };
+}
+
+/** Without the keys that were not given. */
+function definite(limits: LimitsChoice): Partial<Limits> {
+  return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
+}
+
+/** What is known of a machine whose guest is no more. */
+function unknownOffer(uuid: string, epoch: number): Offer {
+  return {
+    epoch,
+    machine: { uuid, name: uuid },
+    driver: { name: 'none', version: 'none', fingerprint: '0'.repeat(64), format: 'none' },
+    memory: { bytes: 4096, pageBytes: 4096, carriedBytes: 0 },
+    vcpus: 1,
+    deviceBytes: 0,
+    tmem: null,
+    disks: [],
+    codec: 'raw',
+    records: [],
+    configuration: {},
+  };
+}
+
+function mustRun(guest: Guest): void {
+  guest.mustLive();
+  if (guest.state === 'running') return;
+  throw new TransmigrateError('MACHINE_STATE', `${guest.name} does not run`, {
+    data: { name: guest.name },
+    next: 'Let it run with `transmigrate unpause`, or move it as a file with `transmigrate save`.',
+  });
+}
+
+/** How it failed, as an error of the table; the guest is where it was. */
+function errorOf({ code, message, reasons }: Failure, id: string | null): TransmigrateError {
+  const known: ErrorCode = Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : 'MIGRATION_LOST';
+  return new TransmigrateError(known, message, {
+    guestAt: 'source',
+    data: { ...(id !== null && { id }), ...(reasons !== undefined && { reasons }) },
+  });
+}
+
+function resultOf(guest: Guest, runner: SourceRunner, to: string, totalMs: number): MigrateResult {
+  const { request, progress, leg, handover } = runner.session;
+  const { rounds, ramPages, ramBytes, tmemPages, tmemBytes, invalidations } = progress;
+  return {
+    id: request.id,
+    name: guest.name,
+    machine: guest.uuid,
+    to,
+    epoch: handover?.epoch ?? request.offer.epoch,
+    rounds,
+    legs: leg,
+    ramPages,
+    ramBytes,
+    tmemPages,
+    tmemBytes,
+    invalidations,
+    downtimeMs: runner.downtimeMs ?? 0,
+    totalMs,
+  };
+}

@@ -1,0 +1,275 @@
+/** What a source writes of its machine: the sections in rounds, over one connection after the other (protocol 5, 6). */
+import { fromHex, toHex } from '../../bytes/hex.ts';
+import type { Left } from '../precopy/predict.ts';
+import type { SectionName } from '../precopy/shares.ts';
+import { Unacknowledged } from '../precopy/unacknowledged.ts';
+import { PROTOCOL_LIMITS } from '../protocol/limits.ts';
+import type { LiveDevices } from '../section/live-devices.ts';
+import type { LiveMemory } from '../section/live-memory.ts';
+import type { LiveTmem } from '../section/live-tmem.ts';
+import { singleOutput, type Ledger, type LiveOutput, type LiveState } from '../section/live.ts';
+import type { Place } from '../session/effects.ts';
+import type { Speaker } from './conversation.ts';
+
+/** The kinds of state that a machine has. */
+export interface SourceStates {
+  readonly memory: LiveMemory;
+  /** Null for a guest without. */
+  readonly tmem: LiveTmem | null;
+  readonly devices: LiveDevices;
+}
+
+/** One piece of work, done. */
+export interface PieceDone {
+  readonly bytes: number;
+  readonly pages: number;
+  readonly invalidations: number;
+  readonly left: Readonly<Record<SectionName, number>>;
+}
+
+/** A section of which something is left is never said to have nothing: only looking at it shows that. */
+const LEAST_LEFT = 1;
+
+/** Rounds with fewer bytes say more about looking for them than about the connection. */
+const TELLING_BYTES = 256 * 1024;
+
+export class SourcePlane {
+  readonly #states: SourceStates;
+  readonly #pageBytes: number;
+  readonly #nowMs: () => number;
+  readonly #sent: Unacknowledged;
+  readonly #ledger: Ledger;
+  #speaker: Speaker | null = null;
+  #output: LiveOutput | null = null;
+  #begun = false;
+  #over = false;
+  #final = false;
+  #steps: Partial<Record<SectionName, AsyncGenerator<number, void>>> = {};
+  readonly #done = new Set<SectionName>();
+  /** Bytes of state that the round has done, of each section. */
+  #said: Record<SectionName, number> = { ram: 0, tmem: 0 };
+  #pages = 0;
+  #deviceBytes = 0;
+  #last: Place['channels'][number] = { seal: 0, chain: '' };
+  /** One after the other: what was under way when a connection is cut ends before anything else is done. */
+  #queue: Promise<unknown> = Promise.resolve();
+  /** Bytes on the wire and how long that took, of work that says something about the connection. */
+  #bytesPerSecond = 0;
+
+  /** @param pages of the guest's memory. @param nowMs a clock that never goes back. */
+  constructor(states: SourceStates, pages: number, pageBytes: number, nowMs: () => number) {
+    this.#states = states;
+    this.#pageBytes = pageBytes;
+    this.#nowMs = nowMs;
+    this.#sent = new Unacknowledged(pages, PROTOCOL_LIMITS.unacknowledgedSeals);
+    this.#ledger = {
+      pages: (first, count) => {
+        this.#pages += count;
+        this.#sent.sent(first, count);
+      },
+      step: (state, step) => {
+        if (state === 'tmem') this.#sent.sentStep(step);
+      },
+    };
+  }
+
+  /** Seals of the connection that are not acknowledged. */
+  get waitingSeals(): number {
+    return this.#sent.waiting;
+  }
+
+  /** What the connection takes, as far as that was seen; 0 when it was not. */
+  get bytesPerSecond(): number {
+    return this.#bytesPerSecond;
+  }
+
+  /** Bytes of the devices, when they were sent. */
+  get deviceBytes(): number {
+    return this.#deviceBytes;
+  }
+
+  /** Writes go over this connection from now on. */
+  attach(speaker: Speaker): void {
+    this.#speaker = speaker;
+    this.#output = singleOutput(speaker.writer, this.#ledger);
+  }
+
+  /** The writer of the connection wrote a SEAL. */
+  readonly sealed = (seal: number, chain: Uint8Array): void => {
+    if (this.#over) return;
+    this.#last = { seal, chain: toHex(chain) };
+    this.#sent.sealed(seal, this.#last.chain);
+  };
+
+  /** @throws CHAIN_VECTOR, RECORD_ORDER */
+  acknowledge(seal: number, chain: string): void {
+    this.#states.tmem?.acknowledged(0, this.#sent.acknowledge(seal, chain));
+  }
+
+  /** Writes about so many bytes of a section. @throws what the machine, the engine and the connection throw */
+  work(section: SectionName, bytes: number): Promise<PieceDone> {
+    return this.#do(async (output) => {
+      await this.#begin();
+      const state = this.#stateOf(section);
+      if (state !== null) await this.#walk(section, state, output, bytes);
+      return this.#left();
+    });
+  }
+
+  seal(): Promise<void> {
+    return this.#do(async ({ channels: [{ writer }] }) => void (await writer.seal()));
+  }
+
+  /** Ends a round. @returns what is left, and how long looking at all of memory takes. */
+  endRound(): Promise<{ readonly left: Left; readonly scanMs: number }> {
+    return this.#do(async ({ channels: [{ writer }] }) => {
+      await this.#leaveRound();
+      await writer.round();
+      return { left: this.left(), scanMs: this.#states.memory.last?.stoppedMs ?? 0 };
+    });
+  }
+
+  /** The guest stands still: from now on all that is left is written. */
+  beginFinal(): Promise<Left> {
+    const begun = this.#queue.then(async () => {
+      await this.#leaveRound();
+      this.#final = true;
+      return this.left();
+    });
+    this.#queue = begun.catch(() => undefined);
+    return begun;
+  }
+
+  /** Devices, CHECKPOINT, and a SEAL behind it (6.3). @returns the place of that. */
+  finish(guestTimeNs: bigint): Promise<Place['channels']> {
+    return this.#do(async (output) => {
+      const { writer } = output.channels[0];
+      for await (const bytes of this.#states.devices.final(output)) this.#deviceBytes += bytes;
+      await writer.checkpoint(guestTimeNs);
+      await writer.seal();
+      return [this.#last];
+    });
+  }
+
+  /** A connection was cut: what lies above the place counts as never written (6.5). */
+  goBack(place: Place, sameLeg: boolean): Promise<Left> {
+    return this.#do(async () => {
+      await this.#begin();
+      await this.#leaveRound();
+      const [{ seal, chain }] = place.channels;
+      if (sameLeg) this.#sent.holds(seal, chain);
+      const lost = { pages: this.#sent.lost(), steps: [this.#sent.heldStep] };
+      for (const state of this.#all()) await state.resend(lost);
+      return this.left();
+    });
+  }
+
+  /** What would cross if the guest were paused now. Each section has something: only looking shows that it has not. */
+  left(): Left {
+    const { memory, tmem, devices } = this.#states;
+    const invalidations = tmem?.left().invalidations ?? 0;
+    return {
+      dirtyBytes: Math.max(memory.left().bytes, this.#pageBytes),
+      tmemBytes: tmem === null ? 0 : Math.max(tmem.left().bytes, LEAST_LEFT),
+      invalidations,
+      deviceBytes: devices.left().bytes,
+    };
+  }
+
+  /** Follows the guest no more. Never rejects. */
+  end(): Promise<void> {
+    this.#over = true;
+    const ended = this.#queue.then(async () => {
+      await this.#leaveRound().catch(() => undefined);
+      if (!this.#begun) return;
+      for (const state of this.#all()) await state.end();
+    });
+    this.#queue = ended;
+    return ended;
+  }
+
+  #all(): readonly LiveState[] {
+    const { memory, tmem, devices } = this.#states;
+    return tmem === null ? [memory, devices] : [memory, tmem, devices];
+  }
+
+  #stateOf(section: SectionName): LiveState | null {
+    return section === 'ram' ? this.#states.memory : this.#states.tmem;
+  }
+
+  async #begin(): Promise<void> {
+    if (this.#begun) return;
+    this.#begun = true;
+    for (const state of this.#all()) await state.begin();
+  }
+
+  /** Messages that are said meanwhile come behind it. */
+  #do<T>(what: (output: LiveOutput) => Promise<T>): Promise<T> {
+    const speaker = this.#speaker;
+    const output = this.#output;
+    if (speaker === null || output === null) return Promise.reject(new TypeError('there is no connection'));
+    const done = this.#queue.then(() => {
+      if (this.#over) throw new TypeError('the migration is over');
+      return speaker.write(() => what(output));
+    });
+    this.#queue = done.catch(() => undefined);
+    return done;
+  }
+
+  async #walk(section: SectionName, state: LiveState, output: LiveOutput, bytes: number): Promise<void> {
+    if (this.#done.has(section)) return;
+    const { writer } = output.channels[0];
+    const steps = (this.#steps[section] ??= this.#final ? state.final(output) : state.round(output));
+    const start = { ms: this.#nowMs(), wire: writer.offset, pages: this.#pages, sent: { ...this.#states.tmem?.sent } };
+    let said = 0;
+    while (said < bytes) {
+      const step = await steps.next();
+      if (step.done === true) {
+        this.#done.add(section);
+        break;
+      }
+      said += step.value;
+    }
+    this.#said[section] += said;
+    const wire = writer.offset - start.wire;
+    const sent = this.#states.tmem?.sent;
+    this.#piece = {
+      bytes: wire,
+      pages: section === 'ram' ? this.#pages - start.pages : (sent?.pages ?? 0) - (start.sent.pages ?? 0),
+      invalidations: (sent?.invalidations ?? 0) - (start.sent.invalidations ?? 0),
+    };
+    const ms = this.#nowMs() - start.ms;
+    if (wire >= TELLING_BYTES && ms > 0) this.#bytesPerSecond = Math.max(this.#bytesPerSecond, (wire * 1000) / ms);
+  }
+
+  #piece = { bytes: 0, pages: 0, invalidations: 0 };
+
+  #left(): PieceDone {
+    const piece = this.#piece;
+    this.#piece = { bytes: 0, pages: 0, invalidations: 0 };
+    const { memory, tmem } = this.#states;
+    // The first round counts down by itself; of a later one it is known how much the one before it found.
+    const ram = memory.left().bytes - (memory.last === null ? 0 : this.#said.ram);
+    return {
+      ...piece,
+      left: {
+        ram: this.#done.has('ram') ? 0 : Math.max(ram, LEAST_LEFT),
+        tmem: tmem === null || this.#done.has('tmem') ? 0 : Math.max(tmem.left().bytes, LEAST_LEFT),
+      },
+    };
+  }
+
+  /** What a round had taken from the guest and not written, the next one has again. */
+  async #leaveRound(): Promise<void> {
+    const steps = Object.values(this.#steps);
+    this.#steps = {};
+    this.#done.clear();
+    this.#said = { ram: 0, tmem: 0 };
+    for (const each of steps) await each.return();
+  }
+}
+
+/** A chain as an ACK has it. */
+export function chainBytes(chain: string): Uint8Array {
+  return fromHex(chain);
+}
