@@ -79,8 +79,27 @@ export interface Choice {
   readonly reader?: 'log' | 'snapshot';
 }
 
+/**
+ * One of each class that works in a case, with a page in it, for as long as the process lives: as a host's engine does.
+ * Each case makes an engine and throws it away. When none is left, the collector takes the shapes of its objects, and
+ * with them all code that was compiled for these: every case would start in the interpreter.
+ */
+function residents(): readonly object[] {
+  const all: object[] = [];
+  for (const sharing of [false, true]) {
+    const engine = new TmemEngine({ limitBytes: LIMIT, client: { sharing } });
+    engine.newPool(CLIENT, PERSISTENT, new Uint8Array(16));
+    engine.put(CLIENT, 0, new Uint32Array(7), new Uint8Array(PAGE).fill(1));
+    all.push(engine, new TmemSnapshot(engine, CLIENT), new TmemLog(engine, CLIENT));
+    all.push(new IncomingTmem(new TmemEngine({ limitBytes: LIMIT }), CLIENT, {}));
+  }
+  return all;
+}
+
 /** All cases for so many pages. */
 export class Costs {
+  /** Never read: what it holds has to be there. */
+  readonly residents = residents();
   readonly #pages: number;
 
   constructor(pages: number) {

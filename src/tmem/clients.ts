@@ -51,8 +51,6 @@ export interface Watcher {
   removed(page: number, pool: Pool): void;
   /** All pages of an object are about to go; each is reported too, after this. */
   objectRemoved(object: number, pool: Pool): void;
-  /** A new version has another number than the old one, which lives on for a snapshot. */
-  renumbered(old: number, page: number, pool: Pool): void;
   /** An ephemeral page of a shared pool is about to go to another place in the lists, or to another owner. */
   moved(page: number): void;
   opened(pool: Pool, slot: number): void;

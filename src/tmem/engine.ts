@@ -452,8 +452,8 @@ export class TmemEngine {
     const { holdings } = this;
     const old = holdings.table.find(pool.number, handle);
     if (old === 0 && !this.reclaimer.withinCaps(pool)) return RESULT.noMemory;
-    const page = old === 0 ? holdings.insert(pool, handle) : holdings.replace(old, pool);
-    return page !== 0 && this.reclaimer.settle() ? RESULT.done : RESULT.noMemory;
+    const stored = old === 0 ? holdings.insert(pool, handle) !== 0 : holdings.replace(old, pool);
+    return stored && this.reclaimer.settle() ? RESULT.done : RESULT.noMemory;
   }
 
   /** @internal Destroys or leaves a pool of a client that may be one that nobody sees yet. */
@@ -550,10 +550,9 @@ export class TmemEngine {
   }
 
   #putOver(client: Client, pool: Pool, old: number): number {
-    const page = this.holdings.replace(old, pool);
-    if (page === 0) return this.#removeByPut(old, pool, RESULT.noSpace);
+    if (!this.holdings.replace(old, pool)) return this.#removeByPut(old, pool, RESULT.noSpace);
     pool.counts.replacedPuts++;
-    return this.#stored(page, client, pool);
+    return this.#stored(old, client, pool);
   }
 
   #stored(page: number, client: Client, pool: Pool): number {

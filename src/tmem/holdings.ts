@@ -24,6 +24,13 @@ const IDLE_BYTES = 2 ** 20;
 
 const NO_ROOM = -2;
 
+/** Whoever pins versions of pages. */
+export interface Pinning {
+  holds(page: number): boolean;
+  /** The version that a page had has a number of its own now, because another one was put over it. */
+  versionMoved(from: number, to: number): void;
+}
+
 export class Holdings {
   readonly table: PageTable;
   readonly store: SlabStore;
@@ -33,7 +40,7 @@ export class Holdings {
   readonly global: number;
   readonly pools: (Pool | undefined)[] = [undefined];
   /** Those who may hold a page that is pinned. */
-  readonly snapshots: { holds(page: number): boolean }[] = [];
+  readonly snapshots: Pinning[] = [];
   ephemeral = 0;
   mostEphemeral = 0;
   live = 0;
@@ -118,52 +125,47 @@ export class Holdings {
   }
 
   /**
-   * Gives a page that is there the former's form. Its place in the lists stays. If a snapshot has yet to read the old
-   * version, that goes on to exist by itself.
-   * @returns the page, under a new number if need be; 0 when there is no room: then the old version is as it was.
+   * Gives a page that is there the former's form. Its number and its place in the lists stay. If a snapshot has yet to
+   * read the old version, that goes on to exist by itself.
+   * @returns whether there was room: else the old version is as it was.
    */
-  replace(page: number, pool: Pool): number {
-    const { pages, objects } = this.table;
+  replace(page: number, pool: Pool): boolean {
+    const { pages } = this.table;
     const form = pages.get(page, PAGE.form);
-    if ((form & FORM.pinned) === 0) {
-      if (this.#overwrite(page, form, pool)) return page;
-      const place = this.#makeContent(page, pool);
-      if (place === NO_ROOM) return 0;
-      // Read only now: to make room, the old bytes may have been moved.
-      const old = pages.get(page, PAGE.place);
-      pages.set(page, PAGE.place, place);
-      // What the reference has spared once it does not spare again, whatever is put over it.
-      pages.set(page, PAGE.form, this.#form | (form & FORM.spared));
-      pool.storedCharge += chargeOf(this.former.stored) - chargeOf(form & FORM.storedMask);
-      this.#dropContent(old, form);
-      return page;
-    }
-    const fresh = pages.allocate();
-    if (fresh === 0) return 0;
-    this.charged += CHARGE.page;
-    const place = this.#makeContent(fresh, pool);
+    const pinned = (form & FORM.pinned) !== 0;
+    if (!pinned && this.#overwrite(page, form, pool)) return true;
+    const ghost = pinned ? pages.allocate() : 0;
+    if (pinned && ghost === 0) return false;
+    const place = this.#makeContent(page, pool);
     if (place === NO_ROOM) {
-      pages.free(fresh);
-      this.charged -= CHARGE.page;
-      return 0;
+      if (pinned) pages.free(ghost);
+      return false;
     }
-    pages.set(fresh, PAGE.place, place);
-    pages.set(fresh, PAGE.form, this.#form);
-    if (pool.persistent) {
-      pages.set(fresh, PAGE.globalPrevious, pages.get(page, PAGE.globalPrevious));
-      pages.set(fresh, PAGE.globalNext, pages.get(page, PAGE.globalNext));
-    } else {
-      this.#substitute(page, fresh, PAGE.globalPrevious);
-      this.#substitute(page, fresh, PAGE.ownPrevious);
-    }
+    pool.storedCharge += chargeOf(this.former.stored) - chargeOf(form & FORM.storedMask);
+    // Read only now: to make room, the old bytes may have been moved.
+    const old = pages.get(page, PAGE.place);
+    if (pinned) this.#keepVersion(page, ghost, old, form);
+    else this.#dropContent(old, form);
+    pages.set(page, PAGE.place, place);
+    // What the reference has spared once it does not spare again, whatever is put over it.
+    pages.set(page, PAGE.form, pinned ? this.#form : this.#form | (form & FORM.spared));
+    return true;
+  }
+
+  /** Gives the present version of a page a record of its own, from which snapshots read it. */
+  #keepVersion(page: number, ghost: number, place: number, form: number): void {
+    const { pages, objects } = this.table;
     const object = pages.get(page, PAGE.object);
+    pages.set(ghost, PAGE.object, object);
+    pages.set(ghost, PAGE.index, pages.get(page, PAGE.index));
+    pages.set(ghost, PAGE.place, place);
+    pages.set(ghost, PAGE.form, form);
+    pages.set(ghost, PAGE.objectPrevious, GHOST);
+    if ((form & FORM.shared) === 0 && (form & FORM.storedMask) !== 0) this.store.setOwner(place, ghost);
     objects.set(object, OBJECT.ghosts, objects.get(object, OBJECT.ghosts) + 1);
-    this.table.supersede(page, fresh);
-    pool.storedCharge += chargeOf(this.former.stored) - chargeOf(pages.get(page, PAGE.form) & FORM.storedMask);
-    for (const watcher of pool.owner.watchers) watcher.renumbered(page, fresh, pool);
-    pages.set(page, PAGE.objectPrevious, GHOST);
+    this.charged += CHARGE.page;
     this.ghosts++;
-    return fresh;
+    for (const snapshot of this.snapshots) snapshot.versionMoved(page, ghost);
   }
 
   /** Where the new form takes a chunk of the same size, it goes into the one that is there. @returns whether it did. */
@@ -446,12 +448,6 @@ export class Holdings {
     const next = pages.get(page, previous + 1);
     pages.set(before, previous + 1, next);
     pages.set(next, previous, before);
-  }
-
-  #substitute(page: number, fresh: number, previous: number): void {
-    const before = this.table.pages.get(page, previous);
-    this.#take(page, previous);
-    this.#insertAfter(before, fresh, previous);
   }
 }
 

@@ -245,14 +245,6 @@ export class TmemLog implements Watcher {
   }
 
   /** @internal */
-  renumbered(old: number, page: number, pool: Pool): void {
-    this.#walk.renumbered(old, page);
-    if (!this.#travels(pool)) return;
-    const sent = this.#marks.sent(old);
-    if (this.#forget(old, pool)) this.#marks.setSent(page, sent);
-  }
-
-  /** @internal */
   opened(pool: Pool, slot: number): void {
     if (!pool.persistent && !this.#ephemeral) return;
     const image = imageOfPool(pool, slot);

@@ -253,16 +253,6 @@ export class PageTable {
     if (--ofObject[objectAt + OBJECT.pages] === 0) this.#unlinkObject(object);
   }
 
-  /** Puts `page`, which was made for a handle that is there already, in the place of `old`. */
-  supersede(old: number, page: number): void {
-    const { pages } = this;
-    const object = pages.get(old, PAGE.object);
-    pages.set(page, PAGE.object, object);
-    pages.set(page, PAGE.index, pages.get(old, PAGE.index));
-    this.#link(object, page);
-    this.unlink(old);
-  }
-
   /** Frees the record of a page that was unlinked, and its object's when nothing needs that any more. */
   release(page: number): void {
     const object = this.pages.get(page, PAGE.object);

@@ -8,10 +8,12 @@ const prototype = Buffer.prototype as Buffer;
 
 /**
  * Copies `length` bytes. No view is made for it, which is what `target.set(source.subarray(...))` would cost a page.
+ * A whole array, as most pages that are put, needs none, and `set` is called sooner than what takes ranges.
  * Both ranges must lie in their arrays.
  */
 export function copyBytes(source: Uint8Array, from: number, target: Uint8Array, to: number, length: number): void {
-  if (length > 0) prototype.copy.call(source as Buffer, target, to, from, from + length);
+  if (length === source.length) target.set(source, to);
+  else if (length > 0) prototype.copy.call(source as Buffer, target, to, from, from + length);
 }
 
 /** Whether `length` bytes of two arrays are equal. Both ranges must lie in their arrays. */

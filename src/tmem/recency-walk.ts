@@ -31,11 +31,6 @@ export class RecencyWalk {
     if (page === this.#last) this.#last = this.#pages.get(page, PAGE.ownPrevious);
   }
 
-  /** A page has another number, in the same place. */
-  renumbered(old: number, page: number): void {
-    if (old === this.#last) this.#last = page;
-  }
-
   restart(): void {
     this.#last = this.#head;
   }

@@ -109,7 +109,6 @@ export class ReferenceSave implements Watcher {
 
   stored(): void {}
   objectRemoved(): void {}
-  renumbered(): void {}
   moved(): void {}
   opened(): void {}
   closed(): void {}

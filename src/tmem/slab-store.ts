@@ -100,6 +100,11 @@ export class SlabStore {
     return (span << CHUNK_BITS) | chunk;
   }
 
+  /** Says who has a place from now on. */
+  setOwner(place: number, owner: number): void {
+    this.#spans.setOwner(place >>> CHUNK_BITS, place & CHUNK_MASK, owner);
+  }
+
   free(place: number): void {
     const span = place >>> CHUNK_BITS;
     if (this.#spans.isFull(span)) this.#list(span);

@@ -1,10 +1,11 @@
 /**
  * The snapshot reader (T2): the pages of a client as they are at one moment, read while the guest goes on.
  *
- * Each page's version is pinned. A put over it makes a new version beside it, a flush or a get only takes it from the
- * guest; what was pinned goes when it has been read. Guests notice nothing, and versions that are kept for the reader
- * count against the host's limit: when that is reached, the save is given up. The list of the pages, four bytes for
- * each, is beside the limit: else a host that is full could not be saved at all.
+ * Each page's version is pinned. A put over it gives it a record of its own, so that the page stays as easy to find as
+ * it was; a flush or a get only takes it from the guest; what was pinned goes when it has been read. Guests notice
+ * nothing, and versions that are kept for the reader count against the host's limit: when that is reached, the save is
+ * given up. The list of the pages, four bytes for each, is beside the limit, and four more for each record when pages
+ * near it are put over: else a host that is full could not be saved at all.
  */
 import type { CodecId } from '../codec/codec.ts';
 import { toUuid } from '../bytes/hex.ts';
@@ -17,6 +18,7 @@ import { FORM, OBJECT, PAGE } from './page-table.ts';
 import type { Yielding } from './reclaimer.ts';
 import { chargeOf } from './slab-store.ts';
 import { RadixSorter } from './sort.ts';
+import { SparseNumbers } from './sparse-numbers.ts';
 
 /** What a client has that travels beside its pages (stream 10.1): requests to the destination. */
 export interface ClientImage {
@@ -127,7 +129,9 @@ export class TmemSnapshot implements Yielding {
   /** The pages in the order in which they are read. */
   readonly #order: Int32Array;
   /** Which page records this snapshot has yet to read. */
-  readonly #mine: Int32Array;
+  #mine: Int32Array;
+  /** Of pages that were put over since, where the versions are that they had. */
+  readonly #moved: SparseNumbers;
   /** Incarnation by number of pool, as it was when the snapshot was taken. */
   readonly #incarnations = new Map<number, number>();
   #at = 0;
@@ -148,6 +152,7 @@ export class TmemSnapshot implements Yielding {
     for (const [, pool] of pools) this.#incarnations.set(pool.number, pool.incarnation);
     this.#batch = new PageBatch(options.codecs);
     this.#mine = new Int32Array((holdings.table.pages.end >> 5) + 1);
+    this.#moved = new SparseNumbers(holdings.table.pages.end);
     const total = this.pools.reduce((sum, { pages }) => sum + pages, 0);
     this.#order = new Int32Array(total);
     let end = 0;
@@ -186,13 +191,13 @@ export class TmemSnapshot implements Yielding {
     const { table } = holdings;
     const batch = this.#batch;
     batch.clear();
-    const pool = table.poolOf(this.#order[this.#at]);
+    const pool = table.poolOf(this.#versionAt(this.#at));
     while (this.#at < this.#order.length && !batch.full) {
-      const page = this.#order[this.#at];
-      if (table.poolOf(page) !== pool) break;
-      batch.add(holdings, page);
+      const version = this.#versionAt(this.#at);
+      if (table.poolOf(version) !== pool) break;
+      batch.add(holdings, version);
       this.#at++;
-      this.#let(page);
+      this.#let(version);
     }
     const incarnation = this.#incarnations.get(pool)!;
     return { incarnation, count: batch.count, body: batch.finish(incarnation) };
@@ -205,8 +210,21 @@ export class TmemSnapshot implements Yielding {
 
   /** @internal */
   holds(page: number): boolean {
-    // Records that came later have no bit here.
+    // Most records that came later have no bit here.
     return page >> 5 < this.#mine.length && (this.#mine[page >> 5] & (1 << (page & 31))) !== 0;
+  }
+
+  /** @internal */
+  versionMoved(from: number, to: number): void {
+    if (!this.holds(from)) return;
+    this.#moved.set(from, to);
+    this.#mine[from >> 5] &= ~(1 << (from & 31));
+    if (to >> 5 >= this.#mine.length) {
+      const larger = new Int32Array(2 * (to >> 5));
+      larger.set(this.#mine);
+      this.#mine = larger;
+    }
+    this.#mine[to >> 5] |= 1 << (to & 31);
   }
 
   /** @internal */
@@ -214,8 +232,8 @@ export class TmemSnapshot implements Yielding {
     let bytes = 0;
     const { holdings } = this.#engine;
     for (let at = this.#at; at < this.#order.length; at++) {
-      const page = this.#order[at];
-      if (holdings.isGhost(page)) bytes += chargeOf(holdings.table.pages.get(page, PAGE.form) & FORM.storedMask);
+      const version = this.#versionAt(at);
+      if (holdings.isGhost(version)) bytes += chargeOf(holdings.table.pages.get(version, PAGE.form) & FORM.storedMask);
     }
     return bytes;
   }
@@ -227,18 +245,24 @@ export class TmemSnapshot implements Yielding {
 
   #end(state: 'closed' | 'given up'): void {
     this.#state = state;
-    for (let at = this.#at; at < this.#order.length; at++) this.#let(this.#order[at]);
+    for (let at = this.#at; at < this.#order.length; at++) this.#let(this.#versionAt(at));
     const { holdings, reclaimer } = this.#engine;
     holdings.snapshots.splice(holdings.snapshots.indexOf(this), 1);
     reclaimer.yielding.splice(reclaimer.yielding.indexOf(this), 1);
     this.#engine.readers--;
   }
 
-  #let(page: number): void {
-    this.#mine[page >> 5] &= ~(1 << (page & 31));
+  /** The record of the version that the snapshot is of. */
+  #versionAt(at: number): number {
+    const page = this.#order[at];
+    return this.#moved.get(page) || page;
+  }
+
+  #let(version: number): void {
+    this.#mine[version >> 5] &= ~(1 << (version & 31));
     const { holdings } = this.#engine;
-    for (const other of holdings.snapshots) if (other.holds(page)) return;
-    holdings.unpin(page);
+    for (const other of holdings.snapshots) if (other.holds(version)) return;
+    holdings.unpin(version);
   }
 
   #ascending(pool: Pool, start: number): number {

@@ -138,4 +138,8 @@ export class SpanTable {
   owner(span: number, chunk: number): number {
     return this.#owners[span][chunk];
   }
+
+  setOwner(span: number, chunk: number, owner: number): void {
+    this.#owners[span][chunk] = owner;
+  }
 }
