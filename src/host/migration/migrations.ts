@@ -56,6 +56,9 @@ const SEAL_BYTES = 8 * 1024 * 1024;
 /** How long a connection may take to be made. */
 const CONNECT_MS = 10_000;
 
+/** How long a destination may take to answer when somebody cancels what was given to it. */
+const LEAVE_MS = 2000;
+
 /** Migrations that have ended and are still shown. */
 const MOST_ENDED = 100;
 
@@ -152,10 +155,21 @@ export class Migrations {
   ): Promise<MigrateResult> {
     const guest = this.#parts.keeper.guest(name);
     mustRun(guest);
-    return guest.during('migrating', async (interrupted) => {
+    const left = Promise.withResolvers<never>();
+    left.promise.catch(() => undefined);
+    const moved = guest.during('migrating', async (interrupted) => {
       const startMs = performance.now();
       const { runner, to } = this.#begin(guest, choice, onProgress);
-      const cancel = (): void => runner.cancel();
+      const cancel = (): void => {
+        runner.cancel();
+        // What was given away can't be cancelled: who asks for that is told so, and it goes on being asked about.
+        if (runner.session.phase !== 'asking') return;
+        const unknown: Failure = {
+          code: 'OWNERSHIP_UNKNOWN',
+          message: `${name} was given away, and nothing was heard since`,
+        };
+        setTimeout(() => left.reject(errorOf(unknown, runner.session.request.id)), LEAVE_MS).unref();
+      };
       const signals = signal === undefined ? [interrupted] : [interrupted, signal];
       for (const each of signals) {
         if (each.aborted) cancel();
@@ -165,6 +179,7 @@ export class Migrations {
       if (failure !== null) throw errorOf(failure, runner.session.request.id);
       return resultOf(guest, runner, nameOf(to), performance.now() - startMs);
     });
+    return Promise.race([moved, left.promise]);
   }
 
   /** Would it be taken there? Nothing is moved, and nothing held back. @throws GUEST_UNKNOWN, HOST_UNREACHABLE */
@@ -460,7 +475,7 @@ function mustRun(guest: Guest): void {
 function errorOf({ code, message, reasons }: Failure, id: string | null): TransmigrateError {
   const known: ErrorCode = Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : 'MIGRATION_LOST';
   return new TransmigrateError(known, message, {
-    guestAt: 'source',
+    guestAt: code === 'OWNERSHIP_UNKNOWN' ? 'unknown' : 'source',
     data: { ...(id !== null && { id }), ...(reasons !== undefined && { reasons }) },
   });
 }

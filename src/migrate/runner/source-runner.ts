@@ -148,6 +148,13 @@ export class SourceRunner {
   /** The daemon ends: nothing more is done about it until the journal is read again. */
   async close(): Promise<void> {
     this.#over = true;
+    const given = this.#session.phase === 'asking';
+    // Of what has ended already this is not heard.
+    this.#end({
+      failure: given
+        ? { code: 'OWNERSHIP_UNKNOWN', message: 'The host ended before the destination said that it runs the guest' }
+        : { code: 'CANCELLED', message: 'The host ended' },
+    });
     this.#wake.clear();
     this.#link?.connection.reset();
     await this.#plane?.end();
