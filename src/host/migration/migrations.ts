@@ -5,6 +5,7 @@ import type { JsonObject } from '../../bytes/bounded-json.ts';
 import { toHex } from '../../bytes/hex.ts';
 import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
 import type { Connection } from '../../io/connection.ts';
+import { connectTls, listenTls, type TlsOptions } from '../../io/tls.ts';
 import { connectTcp, listenTcp, nameOf, type Address, type Listener } from '../../io/tcp.ts';
 import type { Ownership } from '../../migrate/handover/ownership.ts';
 import type { PeerHow } from '../../migrate/journal/records.ts';
@@ -48,6 +49,8 @@ export interface MigrationParts {
   readonly driver: Driver;
   readonly tmem: HostTmem;
   readonly journal: HostJournal;
+  /** How hosts are known to each other; without it they are of this machine alone (N4). */
+  readonly tls?: TlsOptions | undefined;
 }
 
 /** Bytes between two seals: as much has to be sent again after a cut. */
@@ -119,9 +122,14 @@ export class Migrations {
     }
   }
 
-  /** Takes machines there. @throws NOT_LOOPBACK, LISTEN_FAILED */
+  /** Takes machines there. @throws NOT_LOOPBACK without TLS, LISTEN_FAILED, USAGE for keys that are none */
   async listen(address: Address): Promise<Address> {
-    const listener = await listenTcp(address, (connection) => this.take(connection));
+    const { tls } = this.#parts;
+    const take = (connection: Connection): Promise<void> => this.take(connection);
+    const listener =
+      tls === undefined
+        ? await listenTcp(address, take)
+        : await listenTls(address, tls, take, { handshakeMs: CONNECT_MS });
     this.#listeners.push(listener);
     return listener.address;
   }
@@ -186,7 +194,7 @@ export class Migrations {
   async check(name: string, target: TargetChoice): Promise<Pick<CheckSession, 'accepted' | 'reasons'>> {
     const guest = this.#parts.keeper.guest(name);
     const offer = this.#offer(guest, target.codec);
-    const connection = await connectTo(target);
+    const connection = await this.#connect(target);
     const result = await askCheck(connection, { id: newId(), hello: this.#hello, offer }, this.#about({}));
     if (result.failure !== null) throw errorOf(result.failure, null);
     return result;
@@ -236,7 +244,7 @@ export class Migrations {
     const to = this.#sources.get(id)?.to ?? null;
     if (to === null) return ownerAnswer(mine, mine, false);
     const machine = this.#sources.get(id)?.runner.session.request.offer.machine.uuid ?? null;
-    const theirs = await connectTo(to)
+    const theirs = await this.#connect(to)
       .then((connection) => askOwner(connection, id, machine, this.#hello, this.#about({})))
       .catch(() => null);
     return ownerAnswer(mine, ownerOf(mine, theirs), theirs !== null);
@@ -271,7 +279,13 @@ export class Migrations {
     const to: Address = { host, port };
     const offer = this.#offer(guest, codec);
     const request = this.#request(id, offer, { ...DEFAULT_LIMITS, ...definite(limits) }, guest.epoch);
-    const parts = this.#sourceParts(guest, { transport: 'tcp', host, port }, to, codec, this.#guestAbout(guest));
+    const parts = this.#sourceParts(
+      guest,
+      { transport: this.#parts.tls === undefined ? 'tcp' : 'tls', host, port },
+      to,
+      codec,
+      this.#guestAbout(guest),
+    );
     const onChange = (runner: SourceRunner): void => onProgress?.(sourceInfo(runner, nameOf(to)));
     const runner = new SourceRunner(beginSession(request, performance.now()), { ...parts, onChange });
     this.#sources.set(id, { runner, to });
@@ -302,7 +316,7 @@ export class Migrations {
       guest: guest === null ? null : this.#sourceGuest(guest),
       how,
       connect: () => {
-        if (to !== null) return connectTo(to);
+        if (to !== null) return this.#connect(to);
         return Promise.reject(new TransmigrateError('CONNECT_FAILED', 'Its destination can only come by itself'));
       },
       about: this.#about(about),
@@ -331,6 +345,12 @@ export class Migrations {
       stop: () => keeper.depart(guest),
       granted: (epoch) => (guest.epoch = epoch),
     };
+  }
+
+  #connect({ host, port }: Address): Promise<Connection> {
+    const { tls } = this.#parts;
+    const options = { connectMs: CONNECT_MS };
+    return tls === undefined ? connectTcp({ host, port }, options) : connectTls({ host, port }, tls, options);
   }
 
   #about(more: JsonObject): JsonObject {
@@ -426,10 +446,6 @@ export class Migrations {
 
 function newId(): string {
   return randomBytes(16).toString('hex');
-}
-
-function connectTo({ host, port }: Address): Promise<Connection> {
-  return connectTcp({ host, port }, { connectMs: CONNECT_MS });
 }
 
 function ownerAnswer(

@@ -6,6 +6,7 @@ import { HostJournal } from '../../../src/host/migration/host-journal.ts';
 import { migrateSchema, type MigrateChoice } from '../../../src/host/migration/jobs.ts';
 import { parse } from '../../../src/host/api.ts';
 import type { JournalRecord } from '../../../src/migrate/journal/records.ts';
+import type { TlsOptions } from '../../../src/io/tls.ts';
 import { readJournal } from '../../../src/migrate/journal/entries.ts';
 import { readFileSync } from 'node:fs';
 import { FakeDriver, type FakeHost } from './fake-host.ts';
@@ -22,6 +23,7 @@ export interface JournaledHost extends FakeHost {
 export interface JournaledChoice {
   readonly tmemBytes?: number;
   readonly port?: number;
+  readonly tls?: TlsOptions;
   /** Called before records are written; what it waits for, the write waits for. */
   readonly before?: (records: readonly JournalRecord[]) => Promise<void> | void;
 }
@@ -38,7 +40,7 @@ export async function journaledHost(directory: string, choice: JournaledChoice =
   });
   const driver = new FakeDriver();
   const tmem = new HostTmem(tmemBytes, 1);
-  const host = new Host({ version: '0.0.0', driver, tmem, journal });
+  const host = new Host({ version: '0.0.0', driver, tmem, journal, tls: choice.tls });
   host.migrations.recover();
   const { port } = await host.migrations.listen({ host: '127.0.0.1', port: choice.port ?? 0 });
   return {
