@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { TransmigrateError } from '../errors.ts';
 import { defaultSocketPath } from '../host/socket-path.ts';
+import type { TlsFiles } from '../host/tls-files.ts';
 import type { Context } from './context.ts';
 import { addExamples } from './examples.ts';
 import { addHostOptions, hostOf, type HostOptions } from './host-connection.ts';
@@ -14,6 +15,9 @@ interface RunOptions extends HostOptions {
   readonly tmem: number;
   readonly policy?: string;
   readonly state?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsCa?: string;
   readonly listen?: { readonly host: string; readonly port: number };
 }
 
@@ -41,6 +45,9 @@ function runCommand(context: Context): Command {
     )
     .option('--state <dir>', 'where its journal is kept (default: beside the socket, with .state behind its name)')
     .addOption(new Option('--listen <host:port>', 'take machines that are moved here').argParser(parseAddress))
+    .option('--tls-cert <file>', 'its certificate, for TLS with other hosts: see "keys make"')
+    .option('--tls-key <file>', 'the private key of that')
+    .option('--tls-ca <file>', 'certificates of hosts, or of authorities, that it believes')
     .option('--policy <file>', 'what images may ask for, as JSON: see spec/host-api.md')
     .action(async (_options: unknown, self: Command) => {
       const options = self.optsWithGlobals<RunOptions>();
@@ -56,6 +63,7 @@ function runCommand(context: Context): Command {
           version: packageVersion(),
           stateDirectory: options.state,
           listen: options.listen,
+          tls: tlsOf(options),
         },
         context.signal,
         async (migrations) => {
@@ -71,6 +79,17 @@ function runCommand(context: Context): Command {
     { line: 'transmigrate host run --listen 127.0.0.1:7700', what: 'One that guests may be moved to.' },
     { line: 'transmigrate host run --tmem 1G --socket /run/user/1000/second.sock', what: 'Another one.' },
   ]);
+}
+
+/** @throws USAGE for a part of them */
+function tlsOf({ tlsCert, tlsKey, tlsCa }: RunOptions): TlsFiles | undefined {
+  if (tlsCert === undefined && tlsKey === undefined && tlsCa === undefined) return undefined;
+  if (tlsCert !== undefined && tlsKey !== undefined && tlsCa !== undefined) {
+    return { certificate: tlsCert, key: tlsKey, authorities: tlsCa };
+  }
+  throw new TransmigrateError('USAGE', 'TLS needs --tls-cert, --tls-key and --tls-ca', {
+    next: '`transmigrate keys make` makes a certificate and its key; --tls-ca names those of the other hosts.',
+  });
 }
 
 /** @throws READ_FAILED, JSON_INVALID */

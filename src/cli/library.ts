@@ -2,6 +2,7 @@ import type { HostClient } from '../host/client.ts';
 import type { DemoStep } from '../host/demo.ts';
 import type { GuestInfo, HostInfo } from '../host/api.ts';
 import type { OwnDescription } from '../host/describe.ts';
+import type { makeKeyFiles } from '../host/key-files.ts';
 import type { repairFile } from '../host/repair-file.ts';
 import type { runHost } from '../host/run.ts';
 import type { openFileSource } from '../io/file.ts';
@@ -48,6 +49,7 @@ export interface Library {
   readonly repairFile: typeof repairFile;
   readonly connectHost: (socketPath: string) => Promise<HostClient>;
   readonly runHost: typeof runHost;
+  readonly makeKeyFiles: typeof makeKeyFiles;
   readonly replayTmem: (lines: Iterable<string>) => Promise<ReplayReport>;
   readonly demonstrate: (
     signal: AbortSignal,
@@ -87,6 +89,7 @@ export const library: Library = {
   repairFile: async (...args) => (await import('../host/repair-file.ts')).repairFile(...args),
   connectHost: async (socketPath) => new (await import('../host/client.ts')).HostClient(socketPath),
   runHost: async (...args) => (await import('../host/run.ts')).runHost(...args),
+  makeKeyFiles: async (...args) => (await import('../host/key-files.ts')).makeKeyFiles(...args),
   replayTmem: async (lines) => (await import('../tmem/replay.ts')).replayTmem(lines),
   demonstrate: async (...args) => (await import('../host/demo.ts')).demonstrate(...args),
 };

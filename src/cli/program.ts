@@ -13,6 +13,7 @@ import { hostCommand } from './host.ts';
 import { inspectCommand } from './inspect.ts';
 import { destroyCommand, pauseCommand, unpauseCommand } from './life.ts';
 import { cancelCommand, jobsCommand, ownerCommand, setCommand, settleCommand } from './jobs.ts';
+import { keysCommand } from './keys.ts';
 import { listCommand } from './list.ts';
 import { manualCommand } from './manual.ts';
 import { memoryCommand } from './memory/memory.ts';
@@ -53,6 +54,7 @@ export function buildProgram(context: Context): Command {
     .addCommand(cancelCommand(context))
     .addCommand(ownerCommand(context))
     .addCommand(settleCommand(context))
+    .addCommand(keysCommand(context))
     .addCommand(tmemCommand(context));
   program.addCommand(completionCommand(context, program));
   program.addCommand(manualCommand(context, program), { hidden: true });

@@ -4,6 +4,7 @@ import { TransmigrateError } from '../errors.ts';
 import { openFileSource } from '../io/file.ts';
 import { FileSink } from '../io/file-sink.ts';
 import type { ByteSource } from '../io/source.ts';
+import type { TlsOptions } from '../io/tls.ts';
 import type { Work } from '../io/work.ts';
 import type { Machine } from '../machine/machine.ts';
 import { restoreMachine, type Hidden } from '../migrate/restore/restore.ts';
@@ -33,6 +34,8 @@ export interface HostParts {
   readonly tmem: HostTmem;
   /** Without it nothing moves live, to here or from here. */
   readonly journal?: HostJournal | undefined;
+  /** What it shows to other hosts, and whom it believes (N4). */
+  readonly tls?: TlsOptions | undefined;
 }
 
 /** What a guest is made of. */

@@ -8,6 +8,7 @@ import { Host } from './host.ts';
 import { HostTmem } from './host-tmem.ts';
 import { HostJournal } from './migration/host-journal.ts';
 import { serve } from './server.ts';
+import { readTls, type TlsFiles } from './tls-files.ts';
 import { V86Driver } from './v86-driver.ts';
 
 export interface HostSettings {
@@ -20,6 +21,8 @@ export interface HostSettings {
   readonly stateDirectory?: string | undefined;
   /** Where machines may come to; nowhere when absent. */
   readonly listen?: Address | undefined;
+  /** How it is known to other hosts, and whom it believes; without it they are of this machine alone. */
+  readonly tls?: TlsFiles | undefined;
   /** Of the package, for images. */
   readonly version: string;
 }
@@ -36,14 +39,15 @@ const ANSWERS_MS = 500;
  * @throws HOST_RUNNING, WRITE_FAILED, USAGE
  */
 export async function runHost(
-  { socketPath, tmemBytes, policy, version, stateDirectory, listen }: HostSettings,
+  { socketPath, tmemBytes, policy, version, stateDirectory, listen, tls: files }: HostSettings,
   signal: AbortSignal,
   listening: (migrations: Address | null) => Promise<void>,
 ): Promise<void> {
   const seed = randomBytes(4).readUInt32LE();
   const tmem = new HostTmem(tmemBytes, seed, tmemPolicyOf(policy));
+  const tls = files === undefined ? undefined : await readTls(files);
   const journal = await HostJournal.open(stateDirectory ?? `${socketPath}${STATE}`);
-  const host = new Host({ version, driver: new V86Driver(), tmem, journal });
+  const host = new Host({ version, driver: new V86Driver(), tmem, journal, tls });
   let server: Server;
   try {
     server = await serve(host, socketPath);

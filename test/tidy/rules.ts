@@ -97,7 +97,6 @@ export const ROOTS: readonly string[] = [
   'src/tmem/platform.browser.ts',
   // Live migration, until it goes over these too.
   'src/io/stdio.ts',
-  'src/io/tls.ts',
   'src/io/unix.ts',
 ];
 

@@ -5,6 +5,7 @@ import type { JsonObject } from '../../bytes/bounded-json.ts';
 import { toHex } from '../../bytes/hex.ts';
 import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
 import type { Connection } from '../../io/connection.ts';
+import { connectTls, listenTls, type TlsOptions } from '../../io/tls.ts';
 import { connectTcp, listenTcp, nameOf, type Address, type Listener } from '../../io/tcp.ts';
 import type { Ownership } from '../../migrate/handover/ownership.ts';
 import type { PeerHow } from '../../migrate/journal/records.ts';
@@ -48,6 +49,8 @@ export interface MigrationParts {
   readonly driver: Driver;
   readonly tmem: HostTmem;
   readonly journal: HostJournal;
+  /** How hosts are known to each other; without it they are of this machine alone (N4). */
+  readonly tls?: TlsOptions | undefined;
 }
 
 /** Bytes between two seals: as much has to be sent again after a cut. */
@@ -55,6 +58,9 @@ const SEAL_BYTES = 8 * 1024 * 1024;
 
 /** How long a connection may take to be made. */
 const CONNECT_MS = 10_000;
+
+/** How long a destination may take to answer when somebody cancels what was given to it. */
+const LEAVE_MS = 2000;
 
 /** Migrations that have ended and are still shown. */
 const MOST_ENDED = 100;
@@ -116,9 +122,14 @@ export class Migrations {
     }
   }
 
-  /** Takes machines there. @throws NOT_LOOPBACK, LISTEN_FAILED */
+  /** Takes machines there. @throws NOT_LOOPBACK without TLS, LISTEN_FAILED, USAGE for keys that are none */
   async listen(address: Address): Promise<Address> {
-    const listener = await listenTcp(address, (connection) => this.take(connection));
+    const { tls } = this.#parts;
+    const take = (connection: Connection): Promise<void> => this.take(connection);
+    const listener =
+      tls === undefined
+        ? await listenTcp(address, take)
+        : await listenTls(address, tls, take, { handshakeMs: CONNECT_MS });
     this.#listeners.push(listener);
     return listener.address;
   }
@@ -152,10 +163,21 @@ export class Migrations {
   ): Promise<MigrateResult> {
     const guest = this.#parts.keeper.guest(name);
     mustRun(guest);
-    return guest.during('migrating', async (interrupted) => {
+    const left = Promise.withResolvers<never>();
+    left.promise.catch(() => undefined);
+    const moved = guest.during('migrating', async (interrupted) => {
       const startMs = performance.now();
       const { runner, to } = this.#begin(guest, choice, onProgress);
-      const cancel = (): void => runner.cancel();
+      const cancel = (): void => {
+        runner.cancel();
+        // What was given away can't be cancelled: who asks for that is told so, and it goes on being asked about.
+        if (runner.session.phase !== 'asking') return;
+        const unknown: Failure = {
+          code: 'OWNERSHIP_UNKNOWN',
+          message: `${name} was given away, and nothing was heard since`,
+        };
+        setTimeout(() => left.reject(errorOf(unknown, runner.session.request.id)), LEAVE_MS).unref();
+      };
       const signals = signal === undefined ? [interrupted] : [interrupted, signal];
       for (const each of signals) {
         if (each.aborted) cancel();
@@ -165,13 +187,14 @@ export class Migrations {
       if (failure !== null) throw errorOf(failure, runner.session.request.id);
       return resultOf(guest, runner, nameOf(to), performance.now() - startMs);
     });
+    return Promise.race([moved, left.promise]);
   }
 
   /** Would it be taken there? Nothing is moved, and nothing held back. @throws GUEST_UNKNOWN, HOST_UNREACHABLE */
   async check(name: string, target: TargetChoice): Promise<Pick<CheckSession, 'accepted' | 'reasons'>> {
     const guest = this.#parts.keeper.guest(name);
     const offer = this.#offer(guest, target.codec);
-    const connection = await connectTo(target);
+    const connection = await this.#connect(target);
     const result = await askCheck(connection, { id: newId(), hello: this.#hello, offer }, this.#about({}));
     if (result.failure !== null) throw errorOf(result.failure, null);
     return result;
@@ -221,7 +244,7 @@ export class Migrations {
     const to = this.#sources.get(id)?.to ?? null;
     if (to === null) return ownerAnswer(mine, mine, false);
     const machine = this.#sources.get(id)?.runner.session.request.offer.machine.uuid ?? null;
-    const theirs = await connectTo(to)
+    const theirs = await this.#connect(to)
       .then((connection) => askOwner(connection, id, machine, this.#hello, this.#about({})))
       .catch(() => null);
     return ownerAnswer(mine, ownerOf(mine, theirs), theirs !== null);
@@ -256,7 +279,13 @@ export class Migrations {
     const to: Address = { host, port };
     const offer = this.#offer(guest, codec);
     const request = this.#request(id, offer, { ...DEFAULT_LIMITS, ...definite(limits) }, guest.epoch);
-    const parts = this.#sourceParts(guest, { transport: 'tcp', host, port }, to, codec, this.#guestAbout(guest));
+    const parts = this.#sourceParts(
+      guest,
+      { transport: this.#parts.tls === undefined ? 'tcp' : 'tls', host, port },
+      to,
+      codec,
+      this.#guestAbout(guest),
+    );
     const onChange = (runner: SourceRunner): void => onProgress?.(sourceInfo(runner, nameOf(to)));
     const runner = new SourceRunner(beginSession(request, performance.now()), { ...parts, onChange });
     this.#sources.set(id, { runner, to });
@@ -287,7 +316,7 @@ export class Migrations {
       guest: guest === null ? null : this.#sourceGuest(guest),
       how,
       connect: () => {
-        if (to !== null) return connectTo(to);
+        if (to !== null) return this.#connect(to);
         return Promise.reject(new TransmigrateError('CONNECT_FAILED', 'Its destination can only come by itself'));
       },
       about: this.#about(about),
@@ -316,6 +345,12 @@ export class Migrations {
       stop: () => keeper.depart(guest),
       granted: (epoch) => (guest.epoch = epoch),
     };
+  }
+
+  #connect({ host, port }: Address): Promise<Connection> {
+    const { tls } = this.#parts;
+    const options = { connectMs: CONNECT_MS };
+    return tls === undefined ? connectTcp({ host, port }, options) : connectTls({ host, port }, tls, options);
   }
 
   #about(more: JsonObject): JsonObject {
@@ -413,10 +448,6 @@ function newId(): string {
   return randomBytes(16).toString('hex');
 }
 
-function connectTo({ host, port }: Address): Promise<Connection> {
-  return connectTcp({ host, port }, { connectMs: CONNECT_MS });
-}
-
 function ownerAnswer(
   { id, state }: MessageOf<'OWNERSHIP'>,
   { owner, epoch, gone }: Ownership,
@@ -460,7 +491,7 @@ function mustRun(guest: Guest): void {
 function errorOf({ code, message, reasons }: Failure, id: string | null): TransmigrateError {
   const known: ErrorCode = Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : 'MIGRATION_LOST';
   return new TransmigrateError(known, message, {
-    guestAt: 'source',
+    guestAt: code === 'OWNERSHIP_UNKNOWN' ? 'unknown' : 'source',
     data: { ...(id !== null && { id }), ...(reasons !== undefined && { reasons }) },
   });
 }

@@ -72,6 +72,8 @@ export class DestinationRunner {
   #plane: DestinationPlane | null = null;
   #line: Line | null = null;
   #generation = 0;
+  /** Of the first connection's certificate; null without TLS. */
+  #peerKey: string | null | undefined;
   #peerKnown = false;
   /** Words to the host about its guest go one after the other. */
   #guest: Promise<unknown> = Promise.resolve();
@@ -142,6 +144,14 @@ export class DestinationRunner {
 
   /** A connection of the source: it takes the place of the one before it. Its HELLO is given to {@link hear}. */
   attach(line: Line): void {
+    const { peer } = line.connection;
+    if (this.#peerKey !== undefined && this.#peerKey !== peer) {
+      // Another key than the migration began with (N4): whoever that is, it does not take the place of the source.
+      this.log.add('connection', `refused ${line.connection.name}: another certificate`);
+      line.connection.reset();
+      return;
+    }
+    this.#peerKey = peer;
     if (this.#line !== null) this.lost(this.#line, 'another connection took its place');
     this.#line = line;
     this.log.add('connection', `connected by ${line.connection.name}`);

@@ -82,6 +82,10 @@ export class SourceRunner {
   #session: SourceSession;
   #link: Link | null = null;
   #connecting = false;
+  /** Why it could not be connected, when it never was. */
+  #unreached: Failure | null = null;
+  /** Of the first connection's certificate; null without TLS. */
+  #peerKey: string | null | undefined;
   /** Goes up when a connection is lost: answers of what was under way then are dropped. */
   #generation = 0;
   /** Words to the guest go one after the other. */
@@ -148,6 +152,13 @@ export class SourceRunner {
   /** The daemon ends: nothing more is done about it until the journal is read again. */
   async close(): Promise<void> {
     this.#over = true;
+    const given = this.#session.phase === 'asking';
+    // Of what has ended already this is not heard.
+    this.#end({
+      failure: given
+        ? { code: 'OWNERSHIP_UNKNOWN', message: 'The host ended before the destination said that it runs the guest' }
+        : { code: 'CANCELLED', message: 'The host ended' },
+    });
     this.#wake.clear();
     this.#link?.connection.reset();
     await this.#plane?.end();
@@ -309,7 +320,8 @@ export class SourceRunner {
       link = await this.#open();
     } catch (cause) {
       this.#connecting = false;
-      this.log.add('connection', failureOf(cause).message);
+      this.#unreached = failureOf(cause);
+      this.log.add('connection', this.#unreached.message);
       if (!this.#over) this.tell({ kind: 'disconnected' });
       return;
     }
@@ -318,7 +330,17 @@ export class SourceRunner {
       link.connection.reset();
       return;
     }
+    const { peer } = link.connection;
+    if (this.#peerKey !== undefined && this.#peerKey !== peer) {
+      // Another key than the migration began with (N4): somebody else answers there.
+      link.connection.reset();
+      this.log.add('connection', 'another certificate than before');
+      this.tell({ kind: 'disconnected' });
+      return;
+    }
+    this.#peerKey = peer;
     this.#link = link;
+    this.#unreached = null;
     this.#plane?.attach(link.speaker);
     this.log.add('connection', `connected to ${link.connection.name}`);
     this.tell({ kind: 'connected' });
@@ -429,7 +451,10 @@ export class SourceRunner {
     limit();
   }
 
-  #finished(failure: Failure | null): void {
+  #finished(ended: Failure | null): void {
+    // Who never got there is told why, and not that a connection was lost.
+    const { accepted } = this.#session;
+    const failure = ended?.code === 'MIGRATION_LOST' && accepted === null ? (this.#unreached ?? ended) : ended;
     this.log.add('end', failure === null ? 'the machine has moved' : `${failure.code}: ${failure.message}`);
     this.#wake.clear();
     // What is done with the guest is done, and nothing follows it any more, before anybody hears of the end.

@@ -5,6 +5,8 @@ import { HostTmem } from '../../../src/host/host-tmem.ts';
 import { HostJournal } from '../../../src/host/migration/host-journal.ts';
 import { migrateSchema, type MigrateChoice } from '../../../src/host/migration/jobs.ts';
 import { parse } from '../../../src/host/api.ts';
+import type { JournalRecord } from '../../../src/migrate/journal/records.ts';
+import type { TlsOptions } from '../../../src/io/tls.ts';
 import { readJournal } from '../../../src/migrate/journal/entries.ts';
 import { readFileSync } from 'node:fs';
 import { FakeDriver, type FakeHost } from './fake-host.ts';
@@ -18,13 +20,29 @@ export interface JournaledHost extends FakeHost {
   end(): Promise<void>;
 }
 
-export async function journaledHost(directory: string, tmemBytes = 4 * 2 ** 20): Promise<JournaledHost> {
+export interface JournaledChoice {
+  readonly tmemBytes?: number;
+  readonly port?: number;
+  readonly tls?: TlsOptions;
+  /** Called before records are written; what it waits for, the write waits for. */
+  readonly before?: (records: readonly JournalRecord[]) => Promise<void> | void;
+}
+
+export async function journaledHost(directory: string, choice: JournaledChoice = {}): Promise<JournaledHost> {
+  const { tmemBytes = 4 * 2 ** 20, before } = choice;
   const journal = await HostJournal.open(directory);
+  const { append } = journal;
+  Object.assign(journal, {
+    append: async (records: readonly JournalRecord[]) => {
+      await before?.(records);
+      return append(records);
+    },
+  });
   const driver = new FakeDriver();
   const tmem = new HostTmem(tmemBytes, 1);
-  const host = new Host({ version: '0.0.0', driver, tmem, journal });
+  const host = new Host({ version: '0.0.0', driver, tmem, journal, tls: choice.tls });
   host.migrations.recover();
-  const { port } = await host.migrations.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = await host.migrations.listen({ host: '127.0.0.1', port: choice.port ?? 0 });
   return {
     host,
     driver,

@@ -104,6 +104,7 @@ export function fakeWorld(options: FakeOptions = {}): FakeWorld {
       connectHost: () => Promise.reject(new Error('no test asks for a host')),
       runHost: () => Promise.reject(new Error('no test asks for a host')),
       replayTmem: () => Promise.reject(new Error('no test asks for a replay')),
+      makeKeyFiles: () => Promise.reject(new Error('no test asks for keys')),
       demonstrate: () => Promise.reject(new Error('no test asks for a demonstration')),
       ...options.library,
     },
