@@ -10,6 +10,9 @@ import type { SlabStore } from './slab-store.ts';
 const CONTENT = { place: 0, form: 1, references: 2, hash: 3 } as const;
 const CONTENT_WORDS = 4;
 
+/** So many contents have the hash that no further one is to be added: to pass over them all would cost ever more. */
+export const CROWDED = -1;
+
 class ContentIndex extends IdTable {
   readonly #records: Records;
 
@@ -55,7 +58,7 @@ export class Contents {
     return finish(mix(mix(this.#seed, crc32(former.storedBytes())), former.codec));
   }
 
-  /** The content with exactly these bytes and this form; 0 when there is none, or it is not found soon. */
+  /** The content with exactly these bytes and this form; 0 when there is none, CROWDED when it is not found soon. */
   find(hash: number, former: Former, form: number): number {
     const table = this.#index.slots(hash);
     const mask = table.length - 1;
@@ -63,28 +66,39 @@ export class Contents {
     for (let slot = hash & mask; table[slot] !== 0; slot = (slot + 1) & mask) {
       const content = candidate(table[slot], hash);
       if (content === 0 || this.#records.get(content, CONTENT.hash) !== hash) continue;
-      // Guests can make pages whose checksums are equal: few of them are compared.
-      if (++tried > TMEM_LIMITS.shareCandidates) return 0;
-      if (this.#records.get(content, CONTENT.form) !== form) continue;
-      if (former.stored === 0) return content;
-      const place = this.place(content);
-      const slab = this.#store.slabOf(place);
-      if (sameBytes(former.bytes, former.at, slab, this.#store.offsetOf(place, former.stored), former.stored))
-        return content;
+      if (this.#isSame(content, former, form)) return content;
+      // Guests can make pages whose checksums are equal: few of them are compared, and no more are listed.
+      if (++tried >= TMEM_LIMITS.shareCandidates) return CROWDED;
     }
     return 0;
   }
 
-  /** A new content with one reference and no place. 0 when there are too many. */
-  add(hash: number, form: number): number {
-    const content = this.#records.allocate();
-    if (content === 0) return 0;
-    this.#records.set(content, CONTENT.place, -1);
-    this.#records.set(content, CONTENT.form, form);
-    this.#records.set(content, CONTENT.references, 1);
-    this.#records.set(content, CONTENT.hash, hash);
+  #isSame(content: number, former: Former, form: number): boolean {
+    if (this.#records.get(content, CONTENT.form) !== form) return false;
+    if (former.stored === 0) return true;
+    const place = this.place(content);
+    const slab = this.#store.slabOf(place);
+    return sameBytes(former.bytes, former.at, slab, this.#store.offsetOf(place, former.stored), former.stored);
+  }
+
+  /** A number for a new content, which is to be added or given back. 0 when there are too many. */
+  reserve(): number {
+    return this.#records.allocate();
+  }
+
+  giveBack(content: number): void {
+    this.#records.free(content);
+  }
+
+  /** Adds a content whose number was reserved, with one reference. */
+  add(content: number, hash: number, form: number, place: number): void {
+    const record = this.#records.segmentOf(content);
+    const at = this.#records.offsetOf(content);
+    record[at + CONTENT.place] = place;
+    record[at + CONTENT.form] = form;
+    record[at + CONTENT.references] = 1;
+    record[at + CONTENT.hash] = hash;
     this.#index.add(hash, content);
-    return content;
   }
 
   place(content: number): number {

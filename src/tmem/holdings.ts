@@ -4,7 +4,7 @@
  */
 import { CODEC, type CodecId } from '../codec/codec.ts';
 import type { Client, Pool } from './clients.ts';
-import { Contents } from './contents.ts';
+import { Contents, CROWDED } from './contents.ts';
 import { PAGE_BYTES } from './constants.ts';
 import { Former } from './former.ts';
 import { FORM, GHOST, OBJECT, PAGE, PageTable } from './page-table.ts';
@@ -377,7 +377,11 @@ export class Holdings {
     const { former, store } = this;
     const { stored } = former;
     this.#form = this.#formWord();
-    if (pool.sharing) return this.#shareContent();
+    if (pool.sharing) {
+      const hash = this.contents.hash(former);
+      const content = this.contents.find(hash, former, this.#form);
+      if (content !== CROWDED) return this.#shareContent(content, hash);
+    }
     if (stored === 0) return -1;
     const place = store.allocate(stored, page, this.#slabLimit);
     if (place === -1) return NO_ROOM;
@@ -386,28 +390,28 @@ export class Holdings {
     return place;
   }
 
-  #shareContent(): number {
+  /** @param found the content that is there already, or 0. */
+  #shareContent(found: number, hash: number): number {
     const { former, store, contents } = this;
+    const { stored } = former;
     const form = this.#form;
     this.#form |= FORM.shared;
-    const hash = contents.hash(former);
-    let content = contents.find(hash, former, form);
-    if (content !== 0) {
-      contents.share(content);
-      return content;
+    if (found !== 0) {
+      contents.share(found);
+      return found;
     }
-    content = contents.add(hash, form);
+    const content = contents.reserve();
     if (content === 0) return NO_ROOM;
-    if (former.stored > 0) {
-      const place = store.allocate(former.stored, -content, this.#slabLimit);
+    const place = stored === 0 ? -1 : store.allocate(stored, -content, this.#slabLimit);
+    if (stored > 0) {
       if (place === -1) {
-        contents.drop(content);
+        contents.giveBack(content);
         return NO_ROOM;
       }
-      store.write(place, former.bytes, former.at, former.stored);
-      contents.setPlace(content, place);
+      store.write(place, former.bytes, former.at, stored);
     }
-    this.charged += CHARGE.content + chargeOf(former.stored);
+    contents.add(content, hash, form, place);
+    this.charged += CHARGE.content + chargeOf(stored);
     return content;
   }
 

@@ -1,6 +1,8 @@
 /** Each rule and each mended defect of the reference by itself (spec/tmem.md 3, 4, 10). */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { crc32 } from '../../../src/codec/platform.ts';
+import { TMEM_LIMITS } from '../../../src/tmem/constants.ts';
 import { CODEC, RESULT, TmemEngine, TmemHypercall, tmemStatistics } from '../../../src/index.ts';
 
 const MIB = 2 ** 20;
@@ -209,6 +211,28 @@ describe('what costs nothing, or little', () => {
     engine.put(1, 0, handle(0, 0), page(5));
     assert.deepEqual(got(engine, 1, 0, handle(0, 2)), page(0));
     assert.deepEqual(got(engine, 1, 0, handle(0, 0)), page(5));
+  });
+
+  it('few of many different pages with one checksum, and each keeps its bytes', () => {
+    const engine = new TmemEngine({ limitBytes: 64 * MIB, client: { sharing: true } });
+    engine.newPool(1, PERSISTENT, UUID);
+    // The polynomial of CRC-32 (IEEE 802.3), highest power first, added anywhere changes no checksum.
+    const forged = (bit: number): Uint8Array => {
+      const bytes = page(1);
+      for (let term = 0; term < 33; term++) {
+        if ((0x104c11db7n >> BigInt(32 - term)) & 1n) bytes[(bit + term) >> 3] ^= 1 << ((bit + term) & 7);
+      }
+      return bytes;
+    };
+    assert.equal(crc32(forged(1)), crc32(forged(30_000)));
+    for (let i = 0; i < 100; i++) assert.equal(engine.put(1, 0, handle(0, i), forged(i)), 1);
+    assert.equal(tmemStatistics(engine).sharedContents, TMEM_LIMITS.shareCandidates);
+    for (let i = 0; i < 100; i++) assert.deepEqual(got(engine, 1, 0, handle(0, i)), forged(i));
+    for (let i = 0; i < 100; i++) assert.equal(engine.put(1, 0, handle(0, i), forged(99 - i)), 1);
+    for (let i = 0; i < 100; i++) assert.deepEqual(got(engine, 1, 0, handle(0, i)), forged(99 - i));
+    for (let i = 0; i < 100; i++) engine.flushPage(1, 0, handle(0, i));
+    const { chargedBytes, sharedContents } = tmemStatistics(engine);
+    assert.deepEqual([chargedBytes, sharedContents], [0, 0]);
   });
 
   it('compressible pages', () => {
