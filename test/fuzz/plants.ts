@@ -78,20 +78,18 @@ export type PlantName = keyof typeof PLANTS;
 export async function planted(name: PlantName): Promise<Library> {
   const { file, find, replace } = PLANTS[name];
   const directory = mkdtempSync(join(tmpdir(), 'planted-'));
-  try {
-    cpSync(fileURLToPath(new URL('../../src', import.meta.url)), join(directory, 'src'), { recursive: true });
-    const path = join(directory, 'src', file);
-    const source = readFileSync(path, 'utf8');
-    if (source.split(find).length !== 2) {
-      throw new Error(`the plant ${name} has no hold any more: ${file} was changed; choose another place for it`);
-    }
-    writeFileSync(
-      path,
-      source.replace(find, () => replace),
-    );
-    writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
-    return await loadLibrary(pathToFileURL(join(directory, 'src/')));
-  } finally {
-    rmSync(directory, { recursive: true });
+  // Parts of the library are loaded when they are called for, so that it stays until the end.
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+  cpSync(fileURLToPath(new URL('../../src', import.meta.url)), join(directory, 'src'), { recursive: true });
+  const path = join(directory, 'src', file);
+  const source = readFileSync(path, 'utf8');
+  if (source.split(find).length !== 2) {
+    throw new Error(`the plant ${name} has no hold any more: ${file} was changed; choose another place for it`);
   }
+  writeFileSync(
+    path,
+    source.replace(find, () => replace),
+  );
+  writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
+  return loadLibrary(pathToFileURL(join(directory, 'src/')));
 }

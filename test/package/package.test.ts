@@ -134,7 +134,7 @@ describe('the package', { timeout: 300_000 }, () => {
   it('boots, saves and restores a guest', async () => {
     const said = await succeed(home, 'npx', '--no-install', 'transmigrate', 'demo', '--json');
     const { ok, steps } = JSON.parse(said) as { ok: boolean; steps: { title: string; ok: boolean }[] };
-    assert.ok(ok && steps.length === 5 && steps.every((step) => step.ok), said);
+    assert.ok(ok && steps.length === 6 && steps.every((step) => step.ok), said);
   });
 
   it('gives the manual page of its own version', async () => {
