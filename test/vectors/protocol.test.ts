@@ -70,20 +70,18 @@ for (const file of names) {
       assert.equal(hash, agreement);
     });
 
-    test('what is confirmed is the chain at the seal that FINAL names, and the hash (H3)', (context) => {
-      const confirm = destination.find((said) => 'kind' in said && said.kind === 'CONFIRM');
-      const at = source.findIndex((said) => 'kind' in said && said.kind === 'FINAL');
-      if (confirm === undefined || !('kind' in confirm)) {
-        context.skip('nothing is confirmed');
-        return;
-      }
-      const said = decodeMessage('CONFIRM', confirm.body);
-      const seal = source[at - 1];
-      const final = source[at];
-      assert.ok('seal' in seal && 'kind' in final);
-      assert.deepEqual(decodeMessage('FINAL', final.body).channels, [seal]);
-      assert.deepEqual([said.chains, said.agreement], [[seal.chain], agreement]);
-    });
+    const confirm = destination.find((said) => 'kind' in said && said.kind === 'CONFIRM');
+    if (confirm !== undefined && 'kind' in confirm) {
+      test('what is confirmed is the chain at the seal that FINAL names, and the hash (H3)', () => {
+        const at = source.findIndex((said) => 'kind' in said && said.kind === 'FINAL');
+        const said = decodeMessage('CONFIRM', confirm.body);
+        const seal = source[at - 1];
+        const final = source[at];
+        assert.ok('seal' in seal && 'kind' in final);
+        assert.deepEqual(decodeMessage('FINAL', final.body).channels, [seal]);
+        assert.deepEqual([said.chains, said.agreement], [[seal.chain], agreement]);
+      });
+    }
 
     test('our destination gives the answers of the vector', () => {
       const hello = { ...helloOf(DESTINATION_IDENTITY), codecs: ['raw', 'zstd'] };
