@@ -24,6 +24,9 @@ const IDLE_BYTES = 2 ** 20;
 
 const NO_ROOM = -2;
 
+/** The lower 31 bits of a page's number by order of putting. A remainder would be one of floating point, and slow. */
+const LOW_HALF = 2 ** 31 - 1;
+
 /** Whoever pins versions of pages. */
 export interface Pinning {
   holds(page: number): boolean;
@@ -334,7 +337,7 @@ export class Holdings {
     if (pool.persistent) {
       owner.persistent++;
       const order = ++this.#order;
-      this.table.pages.set(page, PAGE.globalPrevious, order % 2 ** 31);
+      this.table.pages.set(page, PAGE.globalPrevious, order & LOW_HALF);
       this.table.pages.set(page, PAGE.globalNext, Math.floor(order / 2 ** 31));
       return;
     }

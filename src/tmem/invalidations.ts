@@ -33,7 +33,7 @@ export class InvalidationQueue {
     const at = this.#end++ * WORDS;
     const entries = this.#entries;
     entries[at + AT.scope] = scope;
-    entries[at + AT.incarnation] = incarnation % 2 ** 32;
+    entries[at + AT.incarnation] = incarnation >>> 0;
     entries[at + AT.incarnation + 1] = Math.floor(incarnation / 2 ** 32);
     for (let half = 0; half < 6; half++) entries[at + AT.handle + half] = handle[half];
     entries[at + AT.handle + 6] = scope === 1 ? handle[6] : 0;
