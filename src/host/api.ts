@@ -69,6 +69,8 @@ export const saveSchema = z.strictObject({
   /** What becomes of the guest. */
   after: z.enum(['run', 'pause', 'stop']).default('run'),
   codec: z.enum(['raw', 'zstd']).default('zstd'),
+  /** In rounds, as a migration sends it, in the place of a copy of its memory. */
+  live: z.boolean().default(false),
 });
 
 export const restoreSchema = z.strictObject({

@@ -17,8 +17,6 @@ import { askCheck, askOwner } from '../../migrate/runner/ask.ts';
 import { DestinationRunner, type DestinationHost } from '../../migrate/runner/destination-runner.ts';
 import { receive } from '../../migrate/runner/reception.ts';
 import { SourceRunner, type SourceGuest } from '../../migrate/runner/source-runner.ts';
-import { LiveDevices } from '../../migrate/section/live-devices.ts';
-import { LiveMemory } from '../../migrate/section/live-memory.ts';
 import type { CheckSession } from '../../migrate/session/check.ts';
 import type { Failure } from '../../migrate/session/effects.ts';
 import { answerOwner, ownerOf } from '../../migrate/session/owner.ts';
@@ -41,6 +39,7 @@ import {
   type TargetChoice,
 } from './jobs.ts';
 import type { GuestKeeper } from './keeper.ts';
+import { liveStates } from './live-states.ts';
 import { offerOf, release } from './offer.ts';
 
 export interface MigrationParts {
@@ -330,17 +329,10 @@ export class Migrations {
   }
 
   #sourceGuest(guest: Guest): SourceGuest {
-    const { tmem, driver, keeper } = this.#parts;
-    const { machine, tmemClient } = guest;
-    const kind = driver.kinds.find(({ name }) => name === machine.capabilities.driver);
-    const nowMs = (): number => performance.now();
+    const { keeper } = this.#parts;
     return {
-      machine,
-      states: {
-        memory: new LiveMemory(machine, nowMs),
-        tmem: tmemClient === null ? null : tmem.live(tmemClient),
-        devices: new LiveDevices(machine, kind?.deviceBytes ?? 0),
-      },
+      machine: guest.machine,
+      states: liveStates(guest, this.#parts),
       free: () => keeper.depart(guest),
       stop: () => keeper.depart(guest),
       granted: (epoch) => (guest.epoch = epoch),
