@@ -13,6 +13,9 @@ export const REQUEST_LIMIT = 1024 * 1024;
 /** Header with an id that the caller chose, by which it can cancel what it asked for. */
 export const WORK_HEADER = 'x-work';
 
+/** What a connection becomes over which a machine comes. */
+export const UPGRADE = 'transmigrate';
+
 /** Names of guests: what a shell, a path and a URL take without quoting. */
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 
