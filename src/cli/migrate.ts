@@ -21,21 +21,26 @@ export function migrateCommand(context: Context): Command {
         'host owns it. Whatever goes wrong before it was given away, and Ctrl-C too, leaves it running here.',
     )
     .argument('<name>', 'the guest')
-    .argument('<host:port>', 'where the other host takes machines: see `receive`')
+    .argument('<to...>', 'HOST:PORT, where the other host takes machines; or a command, as of ssh, behind "--"')
     .addOption(new Option('--codec <name>', 'how to compress memory').choices(['raw', 'zstd']).default('raw'))
-    .action(async (name: string, to: string, _options: unknown, self: Command) => {
-      await migrate(context, name, parseAddress(to), self.optsWithGlobals<MigrateOptions>());
+    .action(async (name: string, to: string[], _options: unknown, self: Command) => {
+      const target = to.length === 1 ? parseAddress(to[0]) : { command: to };
+      await migrate(context, name, target, self.optsWithGlobals<MigrateOptions>());
     });
   return addExamples(addHostOptions(addLimitOptions(command)), [
     { line: 'transmigrate migrate demo 127.0.0.1:7700', what: 'It goes on there.' },
     { line: 'transmigrate migrate demo 127.0.0.1:7700 --downtime 100 --bandwidth 50M', what: 'Within limits.' },
+    {
+      line: 'transmigrate migrate demo -- ssh otherhost transmigrate receive --stdio',
+      what: 'Through ssh, which says who is who.',
+    },
   ]);
 }
 
 async function migrate(
   context: Context,
   name: string,
-  to: { host: string; port: number },
+  to: { host: string; port: number } | { command: string[] },
   options: MigrateOptions,
 ): Promise<void> {
   const host = await hostOf(context, options);
@@ -58,17 +63,39 @@ async function migrate(
   }
 }
 
-/** `transmigrate receive HOST:PORT`. */
+interface ReceiveOptions extends HostOptions {
+  readonly stdio?: boolean;
+}
+
+/** What comes on standard input goes to the host, and what that says to standard output, until both end. */
+async function receive(context: Context, options: HostOptions): Promise<void> {
+  const socket = await (await hostOf(context, options)).receive();
+  context.stdin.pipe(socket);
+  for await (const bytes of socket as AsyncIterable<Uint8Array>) await context.stdout.writeBytes(bytes);
+  context.stdin.unpipe(socket);
+  context.stdin.destroy();
+}
+
+/** `transmigrate receive HOST:PORT`, `transmigrate receive --stdio`. */
 export function receiveCommand(context: Context): Command {
   const command = new Command('receive')
     .summary('have the host take machines that come')
     .description(
       'Has the host listen for machines that are moved to it, until it ends. Without TLS it takes them from this ' +
-        'machine alone. `host run --listen` does the same from its start.',
+        'machine alone. `host run --listen` does the same from its start. With --stdio it takes one that comes ' +
+        'through standard input and output.',
     )
-    .argument('<host:port>', 'where; port 0: one that is free')
-    .action(async (where: string, _options: unknown, self: Command) => {
-      const options = self.optsWithGlobals<HostOptions>();
+    .argument('[host:port]', 'where; port 0: one that is free')
+    .option('--stdio', 'take one machine from standard input and output: for ssh')
+    .action(async (where: string | undefined, _options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<ReceiveOptions>();
+      if ((where === undefined) !== (options.stdio === true)) {
+        throw new TransmigrateError('USAGE', 'receive needs HOST:PORT, or --stdio');
+      }
+      if (where === undefined) {
+        await receive(context, options);
+        return;
+      }
       const address = await (await hostOf(context, options)).listen(parseAddress(where));
       if (options.json === true) await context.stdout.writeJson(address);
       else await context.stdout.writeLines([`machines may come to ${address.host}:${address.port}`]);

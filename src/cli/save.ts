@@ -10,6 +10,7 @@ import { saveLines } from './text/guest.ts';
 interface SaveOptions extends HostOptions {
   readonly stop?: boolean;
   readonly pause?: boolean;
+  readonly live?: boolean;
   readonly codec: SaveChoice['codec'];
 }
 
@@ -25,6 +26,7 @@ export function saveCommand(context: Context): Command {
     .argument('<file>', 'where to; "-": standard output')
     .addOption(new Option('--stop', 'destroy the guest once the file is safely on disk').conflicts('pause'))
     .option('--pause', 'leave the guest paused, as it was saved')
+    .option('--live', 'write it in rounds while it runs: it stands still for what is left, and needs no copy')
     .addOption(new Option('--codec <name>', 'how to compress').choices(['raw', 'zstd']).default('zstd'))
     .action(async (name: string, file: string, _options: unknown, self: Command) => {
       await save(context, name, file, self.optsWithGlobals<SaveOptions>());
@@ -39,7 +41,7 @@ export function saveCommand(context: Context): Command {
 async function save(context: Context, name: string, file: string, options: SaveOptions): Promise<void> {
   const host = await hostOf(context, options);
   const after = options.stop === true ? 'stop' : options.pause === true ? 'pause' : 'run';
-  const choice = { after, codec: options.codec } as const;
+  const choice = { after, codec: options.codec, ...(options.live === true && { live: true }) } as const;
   if (file === STDIN) {
     if (context.stdout.stream.isTTY === true) {
       throw new TransmigrateError('USAGE', 'An image is not for a terminal', { next: 'Name a file, or send it on.' });

@@ -13,6 +13,9 @@ export const REQUEST_LIMIT = 1024 * 1024;
 /** Header with an id that the caller chose, by which it can cancel what it asked for. */
 export const WORK_HEADER = 'x-work';
 
+/** What a connection becomes over which a machine comes. */
+export const UPGRADE = 'transmigrate';
+
 /** Names of guests: what a shell, a path and a URL take without quoting. */
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 
@@ -69,6 +72,8 @@ export const saveSchema = z.strictObject({
   /** What becomes of the guest. */
   after: z.enum(['run', 'pause', 'stop']).default('run'),
   codec: z.enum(['raw', 'zstd']).default('zstd'),
+  /** In rounds, as a migration sends it, in the place of a copy of its memory. */
+  live: z.boolean().default(false),
 });
 
 export const restoreSchema = z.strictObject({

@@ -1,10 +1,11 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { randomUUID } from 'node:crypto';
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { TransmigrateError, type ErrorJson } from '../errors.ts';
 import { readFailed } from '../io/read-failed.ts';
 import {
   errorFromJson,
+  UPGRADE,
   WORK_HEADER,
   type CreateChoice,
   type GuestInfo,
@@ -161,22 +162,44 @@ export class HostClient {
   }
 
   /** Moves a guest to another host while it runs. */
-  migrate(
-    name: string,
-    choice: Optional<MigrateChoice> & Pick<MigrateChoice, 'host' | 'port'>,
-    work: ClientWork = {},
-  ): Promise<MigrateResult> {
+  migrate(name: string, choice: Optional<MigrateChoice>, work: ClientWork = {}): Promise<MigrateResult> {
     return this.#work(guestPath(name, 'migrate'), { json: choice }, work) as Promise<MigrateResult>;
   }
 
   /** Whether another host would take a guest. */
-  check(name: string, target: Optional<TargetChoice> & Pick<TargetChoice, 'host' | 'port'>): Promise<CheckAnswer> {
+  check(name: string, target: Optional<TargetChoice>): Promise<CheckAnswer> {
     return this.#ask('POST', guestPath(name, 'check'), { json: target }) as Promise<CheckAnswer>;
   }
 
   /** Has the host take machines there, until it ends. @returns where: with port 0 the system chose one */
   listen(address: { host: string; port: number }): Promise<{ host: string; port: number }> {
     return this.#ask('POST', '/v1/listen', { json: address }) as Promise<{ host: string; port: number }>;
+  }
+
+  /** A connection over which one machine may come to the host: for `receive --stdio`. */
+  receive(): Promise<Duplex> {
+    const { socketPath } = this;
+    return new Promise((resolve, reject) => {
+      const request = httpRequest({
+        socketPath,
+        method: 'POST',
+        path: '/v1/receive',
+        agent: false,
+        headers: { connection: 'Upgrade', upgrade: UPGRADE },
+      });
+      request.on('upgrade', (_response, socket, head) => {
+        if (head.byteLength > 0) socket.unshift(head);
+        resolve(socket);
+      });
+      request.on('response', (response) => {
+        text(response).then(
+          (body) => reject(errorFromJson((JSON.parse(body) as { error: ErrorJson }).error)),
+          (cause: unknown) => reject(this.#lost(cause, undefined)),
+        );
+      });
+      request.on('error', (cause) => reject(this.#lost(cause, undefined)));
+      request.end();
+    });
   }
 
   async jobs(): Promise<JobInfo[]> {

@@ -25,6 +25,7 @@ import type { HostTmem, TmemSeat } from './host-tmem.ts';
 import type { HostTmemStatistics, TmemAuthoriseChoice, TmemSetChoice } from './tmem-api.ts';
 import type { HostJournal } from './migration/host-journal.ts';
 import type { GuestKeeper } from './migration/keeper.ts';
+import { liveStates } from './migration/live-states.ts';
 import { Migrations } from './migration/migrations.ts';
 import { checkSharedDisks, saveGuest, sharedDisks, type ImageSink } from './saving.ts';
 
@@ -166,6 +167,7 @@ export class Host {
           sink: sink ?? (await FileSink.create(path!, randomBytes(6).toString('hex'))),
           tool: { name: 'transmigrate', version: this.#parts.version },
           pinTmem: () => this.#parts.tmem.pin(guest.tmemClient),
+          live: () => liveStates(guest, this.#parts),
           work: { ...work, signal },
         });
         const { bytes, pages, tmemPages, pauseMs } = saved;

@@ -5,6 +5,8 @@ import type { ByteSink } from '../bytes/endpoints.ts';
 import { TransmigrateError } from '../errors.ts';
 import type { Work } from '../io/work.ts';
 import { DISK_POLICY, type Machine } from '../machine/machine.ts';
+import type { SourceStates } from '../migrate/runner/source-plane.ts';
+import { saveLive } from '../migrate/save/save-live.ts';
 import { saveMachine, type Saved, type TmemPin } from '../migrate/save/save.ts';
 import type { SaveChoice } from './api.ts';
 import type { Guest } from './guest.ts';
@@ -23,6 +25,8 @@ export interface SavingParts {
   readonly sink: ImageSink;
   readonly tool: JsonObject;
   readonly pinTmem: () => TmemPin | null;
+  /** Its state in rounds, for a live save. */
+  readonly live: () => SourceStates;
   readonly work: Work;
 }
 
@@ -30,26 +34,28 @@ export interface SavingParts {
  * Saves a guest, commits the image, and leaves the guest running or paused as is asked. Whatever goes wrong, the guest
  * is as it was, and there is no image.
  */
-export async function saveGuest({ guest, choice, sink, tool, pinTmem, work }: SavingParts): Promise<Saved> {
+export async function saveGuest({ guest, choice, sink, tool, pinTmem, live, work }: SavingParts): Promise<Saved> {
   const { machine } = guest;
   const running = guest.state === 'running';
   try {
-    const saved = await saveMachine(
-      {
-        machine,
-        running,
-        leavePaused: choice.after !== 'run',
-        about: aboutOf(guest, tool),
-        streamId: randomBytes(16),
-        codec: choice.codec,
-        threads: Math.max(1, availableParallelism() - 1),
-        pinTmem,
-        guestTimeNs: () => BigInt(Date.now()) * 1_000_000n,
-        onProgress: work.onProgress,
-        signal: work.signal,
-      },
-      until(sink, work.signal),
-    );
+    const request = {
+      machine,
+      running,
+      leavePaused: choice.after !== 'run',
+      about: aboutOf(guest, tool),
+      streamId: randomBytes(16),
+      codec: choice.codec,
+      threads: Math.max(1, availableParallelism() - 1),
+      guestTimeNs: () => BigInt(Date.now()) * 1_000_000n,
+      onProgress: work.onProgress,
+      signal: work.signal,
+    };
+    const waited = until(sink, work.signal);
+    // A guest that stands still has nothing to be followed.
+    const saved =
+      choice.live && running
+        ? await saveLive({ ...request, ...live(), nowMs: () => performance.now() }, waited)
+        : await saveMachine({ ...request, pinTmem }, waited);
     if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The save was cancelled');
     await sink.commit();
     return saved;

@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, TransmigrateError } from '../errors.ts';
-import { createSchema, parse, WORK_HEADER } from './api.ts';
+import { pipeConnection } from '../io/stdio.ts';
+import { createSchema, parse, UPGRADE, WORK_HEADER } from './api.ts';
 import type { Host } from './host.ts';
 import { answer, asError, readBody, readJson, written, type Call } from './http.ts';
 import { listen } from './listen.ts';
@@ -73,6 +74,7 @@ export async function serve(host: Host, socketPath: string): Promise<Server> {
   // Saves and consoles last as long as they last.
   server.requestTimeout = 0;
   server.on('clientError', refuseUnreadable);
+  server.on('upgrade', (request, socket, head) => upgrade(host, request, socket, head));
   await listen(server, socketPath);
   return server;
 }
@@ -131,6 +133,26 @@ function letEnd(request: IncomingMessage): void {
   request.resume();
   const limit = setTimeout(() => request.destroy(), LINGER_MS);
   request.on('close', () => clearTimeout(limit));
+}
+
+/** A connection over which a machine comes, through a command that speaks for it (protocol 2.5). */
+function upgrade(host: Host, { method, url, headers }: IncomingMessage, socket: Duplex, head: Buffer): void {
+  socket.on('error', () => undefined);
+  try {
+    if (method !== 'POST' || url !== '/v1/receive' || headers.upgrade !== UPGRADE) {
+      throw new TransmigrateError('USAGE', `Nothing becomes of ${method ?? ''} ${(url ?? '').slice(0, 200)} here`);
+    }
+    const { migrations } = host;
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${UPGRADE}\r\n\r\n`);
+    if (head.byteLength > 0) socket.unshift(head);
+    void migrations.take(pipeConnection(socket, socket, 'standard input and output'));
+  } catch (thrown) {
+    const body = JSON.stringify({ error: asError(thrown).toJSON() });
+    socket.end(
+      `HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Type: application/json\r\n` +
+        `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    );
+  }
 }
 
 /** What is not HTTP at all. */

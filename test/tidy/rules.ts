@@ -96,7 +96,6 @@ export const ROOTS: readonly string[] = [
   'src/io/compressed/platform.browser.ts',
   'src/tmem/platform.browser.ts',
   // Live migration, until it goes over these too.
-  'src/io/stdio.ts',
   'src/io/unix.ts',
 ];
 

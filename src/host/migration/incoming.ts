@@ -145,7 +145,13 @@ export class IncomingGuests {
     this.#release(id);
     seat?.moveIn();
     const { uuid, name } = coming.offer.machine;
-    await this.#parts.keeper.arrive({ name, uuid, machine, seat, configuration }, epoch);
+    try {
+      await this.#parts.keeper.arrive({ name, uuid, machine, seat, configuration }, epoch);
+    } catch (error) {
+      // Its machine is closed by now; it owns nothing of the host's tmem any more.
+      seat?.leave();
+      throw error;
+    }
   }
 
   /** What came of it, and what was held back, is given back. */

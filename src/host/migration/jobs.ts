@@ -31,8 +31,10 @@ export const addressSchema = z.strictObject({ host: z.string().min(1).max(255), 
 
 /** Where to, of `migrate` and `check`. */
 export const targetSchema = z.strictObject({
-  host: z.string().min(1).max(255),
-  port: whole(1, 65_535),
+  host: z.string().min(1).max(255).optional(),
+  port: whole(1, 65_535).optional(),
+  /** In the place of both: what is run, and speaks for the other host on its standard input and output. */
+  command: z.array(z.string().min(1).max(4096)).min(1).max(64).optional(),
   codec: z.enum(['raw', 'zstd']).default('raw'),
 });
 

@@ -5,8 +5,8 @@ import type { JsonObject } from '../../bytes/bounded-json.ts';
 import { toHex } from '../../bytes/hex.ts';
 import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
 import type { Connection } from '../../io/connection.ts';
-import { connectTls, listenTls, type TlsOptions } from '../../io/tls.ts';
-import { connectTcp, listenTcp, nameOf, type Address, type Listener } from '../../io/tcp.ts';
+import { listenTls, type TlsOptions } from '../../io/tls.ts';
+import { listenTcp, type Address, type Listener } from '../../io/tcp.ts';
 import type { Ownership } from '../../migrate/handover/ownership.ts';
 import type { PeerHow } from '../../migrate/journal/records.ts';
 import type { Hello } from '../../migrate/negotiate/hello.ts';
@@ -17,8 +17,6 @@ import { askCheck, askOwner } from '../../migrate/runner/ask.ts';
 import { DestinationRunner, type DestinationHost } from '../../migrate/runner/destination-runner.ts';
 import { receive } from '../../migrate/runner/reception.ts';
 import { SourceRunner, type SourceGuest } from '../../migrate/runner/source-runner.ts';
-import { LiveDevices } from '../../migrate/section/live-devices.ts';
-import { LiveMemory } from '../../migrate/section/live-memory.ts';
 import type { CheckSession } from '../../migrate/session/check.ts';
 import type { Failure } from '../../migrate/session/effects.ts';
 import { answerOwner, ownerOf } from '../../migrate/session/owner.ts';
@@ -41,6 +39,8 @@ import {
   type TargetChoice,
 } from './jobs.ts';
 import type { GuestKeeper } from './keeper.ts';
+import { liveStates } from './live-states.ts';
+import { connectOther, howOf, ofHow, otherHost, otherName, type OtherHost } from './other-host.ts';
 import { offerOf, release } from './offer.ts';
 
 export interface MigrationParts {
@@ -56,7 +56,7 @@ export interface MigrationParts {
 /** Bytes between two seals: as much has to be sent again after a cut. */
 const SEAL_BYTES = 8 * 1024 * 1024;
 
-/** How long a connection may take to be made. */
+/** How long the beginning of TLS may take. */
 const CONNECT_MS = 10_000;
 
 /** How long a destination may take to answer when somebody cancels what was given to it. */
@@ -67,7 +67,7 @@ const MOST_ENDED = 100;
 
 interface SourceJob {
   readonly runner: SourceRunner;
-  readonly to: Address | null;
+  readonly to: OtherHost | null;
 }
 
 export class Migrations {
@@ -110,7 +110,7 @@ export class Migrations {
         ...this.#request(id, unknownOffer(state.machine, state.epoch)),
         ownEpoch: state.epoch,
       };
-      const to = 'host' in how ? { host: how.host, port: how.port } : null;
+      const to = ofHow(how);
       const begun = recoverSession(request, state, performance.now());
       this.#sources.set(id, { runner: new SourceRunner(begun, this.#sourceParts(null, how, to, 'raw', {})), to });
     }
@@ -185,7 +185,7 @@ export class Migrations {
       }
       const { failure } = await runner.ended;
       if (failure !== null) throw errorOf(failure, runner.session.request.id);
-      return resultOf(guest, runner, nameOf(to), performance.now() - startMs);
+      return resultOf(guest, runner, otherName(to), performance.now() - startMs);
     });
     return Promise.race([moved, left.promise]);
   }
@@ -194,7 +194,7 @@ export class Migrations {
   async check(name: string, target: TargetChoice): Promise<Pick<CheckSession, 'accepted' | 'reasons'>> {
     const guest = this.#parts.keeper.guest(name);
     const offer = this.#offer(guest, target.codec);
-    const connection = await this.#connect(target);
+    const connection = await this.#connect(otherHost(target));
     const result = await askCheck(connection, { id: newId(), hello: this.#hello, offer }, this.#about({}));
     if (result.failure !== null) throw errorOf(result.failure, null);
     return result;
@@ -202,7 +202,7 @@ export class Migrations {
 
   jobs(): JobInfo[] {
     return [
-      ...[...this.#sources.values()].map(({ runner, to }) => sourceInfo(runner, to === null ? null : nameOf(to))),
+      ...[...this.#sources.values()].map(({ runner, to }) => sourceInfo(runner, to === null ? null : otherName(to))),
       ...[...this.#destinations.values()].map(destinationInfo),
     ];
   }
@@ -216,7 +216,7 @@ export class Migrations {
     const info =
       source === undefined
         ? destinationInfo(destination!)
-        : sourceInfo(source.runner, source.to === null ? null : nameOf(source.to));
+        : sourceInfo(source.runner, source.to === null ? null : otherName(source.to));
     return { ...info, events: runner.log.entries, eventsDropped: runner.log.dropped };
   }
 
@@ -273,20 +273,16 @@ export class Migrations {
     await this.#incoming.close();
   }
 
-  #begin(guest: Guest, choice: MigrateChoice, onProgress?: (job: JobInfo) => void): SourceJob & { to: Address } {
-    const { host, port, codec, limits } = choice;
+  #begin(guest: Guest, choice: MigrateChoice, onProgress?: (job: JobInfo) => void): SourceJob & { to: OtherHost } {
+    const { codec, limits } = choice;
     const id = newId();
-    const to: Address = { host, port };
+    const to = otherHost(choice);
     const offer = this.#offer(guest, codec);
-    const request = this.#request(id, offer, { ...DEFAULT_LIMITS, ...definite(limits) }, guest.epoch);
-    const parts = this.#sourceParts(
-      guest,
-      { transport: this.#parts.tls === undefined ? 'tcp' : 'tls', host, port },
-      to,
-      codec,
-      this.#guestAbout(guest),
-    );
-    const onChange = (runner: SourceRunner): void => onProgress?.(sourceInfo(runner, nameOf(to)));
+    const limited = { ...DEFAULT_LIMITS, ...definite(limits) };
+    const request = this.#request(id, offer, limited, guest.epoch, !('command' in to));
+    const how = howOf(to, this.#parts.tls !== undefined);
+    const parts = this.#sourceParts(guest, how, to, codec, this.#guestAbout(guest));
+    const onChange = (runner: SourceRunner): void => onProgress?.(sourceInfo(runner, otherName(to)));
     const runner = new SourceRunner(beginSession(request, performance.now()), { ...parts, onChange });
     this.#sources.set(id, { runner, to });
     this.#forgetOld();
@@ -301,14 +297,14 @@ export class Migrations {
     return offerOf(guest, next, codec, tmem.client(tmemClient), kind?.deviceBytes ?? 0);
   }
 
-  #request(id: string, offer: Offer, limits: Limits = DEFAULT_LIMITS, ownEpoch = 1): SourceRequest {
-    return { id, hello: this.#hello, offer, ownEpoch, limits };
+  #request(id: string, offer: Offer, limits: Limits = DEFAULT_LIMITS, ownEpoch = 1, resumable = true): SourceRequest {
+    return { id, hello: { ...this.#hello, resumable }, offer, ownEpoch, limits };
   }
 
   #sourceParts(
     guest: Guest | null,
     how: PeerHow,
-    to: Address | null,
+    to: OtherHost | null,
     codec: 'raw' | 'zstd',
     about: JsonObject,
   ): ConstructorParameters<typeof SourceRunner>[1] {
@@ -330,27 +326,18 @@ export class Migrations {
   }
 
   #sourceGuest(guest: Guest): SourceGuest {
-    const { tmem, driver, keeper } = this.#parts;
-    const { machine, tmemClient } = guest;
-    const kind = driver.kinds.find(({ name }) => name === machine.capabilities.driver);
-    const nowMs = (): number => performance.now();
+    const { keeper } = this.#parts;
     return {
-      machine,
-      states: {
-        memory: new LiveMemory(machine, nowMs),
-        tmem: tmemClient === null ? null : tmem.live(tmemClient),
-        devices: new LiveDevices(machine, kind?.deviceBytes ?? 0),
-      },
+      machine: guest.machine,
+      states: liveStates(guest, this.#parts),
       free: () => keeper.depart(guest),
       stop: () => keeper.depart(guest),
       granted: (epoch) => (guest.epoch = epoch),
     };
   }
 
-  #connect({ host, port }: Address): Promise<Connection> {
-    const { tls } = this.#parts;
-    const options = { connectMs: CONNECT_MS };
-    return tls === undefined ? connectTcp({ host, port }, options) : connectTls({ host, port }, tls, options);
+  #connect(other: OtherHost): Promise<Connection> {
+    return connectOther(other, this.#parts.tls);
   }
 
   #about(more: JsonObject): JsonObject {

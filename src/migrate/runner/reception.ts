@@ -6,6 +6,7 @@ import type { Preamble } from '../../stream/preamble.ts';
 import type { Hello } from '../negotiate/hello.ts';
 import type { MessageOf } from '../protocol/messages.ts';
 import { answerTo, listen, Speaker } from './conversation.ts';
+import { PATIENCE } from '../session/source-state.ts';
 import type { DestinationRunner, Line } from './destination-runner.ts';
 import { failureOf } from './source-runner.ts';
 
@@ -32,6 +33,8 @@ export async function receive(connection: Connection, parts: ReceptionParts): Pr
   let runner: DestinationRunner | null = null;
   let asked: string | null = null;
   let why = 'the other side hung up';
+  // Who says nothing holds no place for long; a source that has said who it is may be as slow as it likes.
+  connection.silenceMs = PATIENCE.answerMs;
   try {
     for await (const heard of listen(connection.pieces(), begun)) {
       if (runner !== null) {
@@ -54,6 +57,7 @@ export async function receive(connection: Connection, parts: ReceptionParts): Pr
         continue;
       }
       runner = parts.runnerOf(heard.message?.id ?? NO_ID, heard.message?.purpose ?? null);
+      connection.silenceMs = null;
       runner.attach(line);
       await runner.hear(line, heard);
     }

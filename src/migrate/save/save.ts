@@ -111,9 +111,37 @@ async function write(
   guestTimeNs: bigint,
   sink: ByteSink,
 ): Promise<{ bytes: number; pages: number }> {
-  const { machine, streamId, codec, threads, onProgress, signal } = request;
+  const { machine, onProgress, signal } = request;
+  const { pages } = machine.capabilities;
+  const writer = await openImage(request, sink);
+  const sections: StateWriter[] = [new DevicesWriter(machine, captured), new MemoryWriter(machine)];
+  if (pin !== null) sections.push(pin.section);
+  const total = sections.reduce((sum, section) => sum + section.bytes, 0);
+  let done = 0;
+  const takers = sections.map((section) => {
+    const { name, records } = section;
+    return { name, steps: section.write(writer), sent: records && (() => writer.bytesOf(records)) };
+  });
+  for await (const bytes of takeTurns(takers)) {
+    checkSignal(signal);
+    done += bytes;
+    onProgress?.(done, total);
+  }
+  await writer.checkpoint(guestTimeNs);
+  await writer.end();
+  return { bytes: writer.offset, pages };
+}
+
+/** Begins the image of a machine: preamble, and what ABOUT says of it. */
+export function openImage(
+  request: Pick<SaveRequest, 'about' | 'streamId' | 'codec' | 'threads'> & {
+    readonly machine: Pick<MachineSource, 'capabilities'>;
+  },
+  sink: ByteSink,
+): Promise<StreamWriter> {
+  const { machine, streamId, codec, threads } = request;
   const { domainType, pageBytes, pages, driver, version, fingerprint, vcpus } = machine.capabilities;
-  const writer = await StreamWriter.open(
+  return StreamWriter.open(
     sink,
     {
       kind: 'save',
@@ -133,22 +161,6 @@ async function write(
     },
     { codec: codec === 'zstd' ? CODEC.zstd : CODEC.raw, threads },
   );
-  const sections: StateWriter[] = [new DevicesWriter(machine, captured), new MemoryWriter(machine)];
-  if (pin !== null) sections.push(pin.section);
-  const total = sections.reduce((sum, section) => sum + section.bytes, 0);
-  let done = 0;
-  const takers = sections.map((section) => {
-    const { name, records } = section;
-    return { name, steps: section.write(writer), sent: records && (() => writer.bytesOf(records)) };
-  });
-  for await (const bytes of takeTurns(takers)) {
-    checkSignal(signal);
-    done += bytes;
-    onProgress?.(done, total);
-  }
-  await writer.checkpoint(guestTimeNs);
-  await writer.end();
-  return { bytes: writer.offset, pages };
 }
 
 function checkSignal(signal: AbortSignal | undefined): void {

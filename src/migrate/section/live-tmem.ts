@@ -64,6 +64,11 @@ export class LiveTmem implements LiveState {
     return this.#log?.sent ?? { pages: 0, invalidations: 0 };
   }
 
+  /** Pages that the client has now. */
+  get offered(): number {
+    return this.#holdings().pages;
+  }
+
   offer(): StateOffer {
     const { pages, storedBytes: carriedBytes, needs } = this.#holdings();
     return { name: this.name, mandatory: true, carriedBytes, unpackedBytes: pages * PAGE_BYTES, needs };

@@ -62,7 +62,7 @@ export function choiceOf(changes: object = {}): CreateChoice {
 }
 
 export function saveOf(changes: Partial<SaveChoice> = {}): SaveChoice {
-  return { after: 'run', codec: 'raw', ...changes };
+  return { after: 'run', codec: 'raw', live: false, ...changes };
 }
 
 const PERSISTENT = 1;

@@ -392,3 +392,55 @@ describe('consoles during a save', () => {
     assert.equal(text, Array.from({ length: typed }, (_, i) => i % 10).join(''));
   });
 });
+
+describe('a live save', () => {
+  it('follows the guest in rounds, and what comes of it is what it had when it stood still', async () => {
+    const s = await scene();
+    const machine = s.driver.last;
+    let scans = 0;
+    let rounds = 0;
+    machine.before = (operation) => {
+      if (operation === 'scan' && machine.status === 'running') {
+        machine.memory.fill(++scans & 0xff, 4096 * (scans % 1000), 4096 * ((scans % 1000) + 1));
+      }
+      if (operation === 'pause') rounds++;
+    };
+    const saved = await s.save({ live: true });
+    assert.deepEqual([saved.state, saved.tmemPages, rounds], ['running', 50, 1]);
+    assert.ok(scans > 0 && !machine.scanned && !machine.captured);
+    const expected = machine.memory.slice();
+    const restored = await s.host.restore(
+      { path: s.path, name: 'h', sameIdentity: false, sharedDisks: false, paused: true },
+      {},
+    );
+    assert.equal(restored.tmemPages, 50);
+    assert.deepEqual(s.driver.last.memory, expected);
+    new FakeTmem(s.driver.last).check('persistent', 0, 40);
+    const source = await openFileSource(s.path);
+    assert.equal((await verifyImage([source], { digest: true })).verdict, 'sound');
+    await source.close();
+  });
+
+  it('that fails leaves nothing behind, and the guest at full speed', async () => {
+    for (const when of ['startScan', 'scan', 'pause', 'captureDevices'] as const) {
+      const s = await scene();
+      s.driver.last.before = (operation) => {
+        if (operation === when) throw new Error(`no ${when}`);
+      };
+      await assert.rejects(s.save({ live: true }), new RegExp(`no ${when}`));
+      s.driver.last.before = () => undefined;
+      s.assertUnharmed('running');
+      assert.deepEqual([s.driver.last.share, s.driver.last.scanned], [1, false]);
+    }
+  });
+
+  it('is cancelled like any other', async () => {
+    const s = await scene();
+    const cancel = new AbortController();
+    s.driver.last.before = (operation) => {
+      if (operation === 'scan') cancel.abort();
+    };
+    await assert.rejects(s.save({ live: true }, cancel.signal), code('CANCELLED'));
+    s.assertUnharmed('running');
+  });
+});

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { SmallGuestCheck, SmallGuestReport } from '../../../../src/machine/v86/boot/small-guest.ts';
 import { SMALL_GUEST_COMMAND } from '../../../../src/machine/v86/boot/small-guest.ts';
 import { until } from '../../../support/guest/machines.ts';
@@ -73,6 +74,21 @@ describe('a guest in v86', () => {
     await until('one process is left', () => childrenOf(destination.pid).length === 1);
     await destination.client.destroy('two');
     await source.client.destroy('two');
+  });
+
+  it('moves through a command that speaks for the other host', async () => {
+    await source.client.create({ name: 'four', boot: { kind: 'small', pages: 64, ticks: 0 } });
+    const { round } = await worked(source, 'four', 2);
+    const nobody = await source.run(['migrate', 'four', '--', '/nowhere/at/all', 'x']);
+    assert.deepEqual([nobody.status, (await source.client.guest('four')).state], [13, 'running'], nobody.err);
+    const bin = fileURLToPath(new URL('../../../../bin/transmigrate', import.meta.url));
+    const receive = [process.execPath, bin, 'receive', '--stdio', '--socket', destination.socket];
+    const { status, out, err } = await source.run(['migrate', 'four', '--', ...receive]);
+    assert.equal(status, 0, `${out}${err}`);
+    await worked(destination, 'four', round + 1);
+    const check = await checked(destination, 'four');
+    assert.deepEqual([check.bad, check.tmembad], [0, 0]);
+    await destination.client.destroy('four');
   });
 
   it('Ctrl-C of the command leaves it running here', async () => {

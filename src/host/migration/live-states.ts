@@ -1,0 +1,21 @@
+import type { SourceStates } from '../../migrate/runner/source-plane.ts';
+import { LiveDevices } from '../../migrate/section/live-devices.ts';
+import { LiveMemory } from '../../migrate/section/live-memory.ts';
+import type { Driver } from '../driver.ts';
+import type { Guest } from '../guest.ts';
+import type { HostTmem } from '../host-tmem.ts';
+
+/** All of a guest's state, as it travels in rounds while the guest runs. */
+export function liveStates(
+  { machine, tmemClient }: Guest,
+  { tmem, driver }: { readonly tmem: HostTmem; readonly driver: Driver },
+): SourceStates {
+  const kind = driver.kinds.find(({ name }) => name === machine.capabilities.driver);
+  // A guest that has not used its tmem yet is made known.
+  tmem.client(tmemClient);
+  return {
+    memory: new LiveMemory(machine, () => performance.now()),
+    tmem: tmemClient === null ? null : tmem.live(tmemClient),
+    devices: new LiveDevices(machine, kind?.deviceBytes ?? 0),
+  };
+}
