@@ -153,6 +153,13 @@ export const REQUIREMENTS: Readonly<Record<'built' | 'refused', readonly string[
     'H5',
     'H6',
     'H7',
+    'L1',
+    'L2',
+    'L3',
+    'N1',
+    'N2',
+    'N3',
+    'N4',
   ],
   refused: ['S12'],
 };

@@ -24,7 +24,7 @@ interface Case {
   /** Before the guest is made. */
   readonly prepare?: (source: JournaledHost, destination: JournaledHost) => void | Promise<void>;
   /** When it is there. */
-  readonly then?: (source: JournaledHost) => void;
+  readonly inside?: (source: JournaledHost) => void;
 }
 
 const kinds = (destination: JournaledHost, change: object): void =>
@@ -46,7 +46,7 @@ const CASES: Readonly<Record<string, Case>> = {
   'too little tmem': {
     reasons: ['TMEM_BYTES'],
     destination: { tmemBytes: 2 ** 20 },
-    then: ({ driver }) => void new FakeTmem(driver.last).fill('persistent', 300),
+    inside: ({ driver }) => void new FakeTmem(driver.last).fill('persistent', 300),
   },
   'a disk that it would write to': { reasons: ['DISK'], prepare: ({ driver }) => void (driver.disks = [DISK]) },
   'several of them': {
@@ -60,14 +60,14 @@ const CASES: Readonly<Record<string, Case>> = {
 };
 
 describe('a host takes no machine', () => {
-  for (const [why, { reasons, destination: choice = {}, prepare, then }] of Object.entries(CASES)) {
+  for (const [why, { reasons, destination: choice = {}, prepare, inside }] of Object.entries(CASES)) {
     it(`because: ${why}`, async () => {
       const source = await journaledHost(join(directory.path, `${++hosts}`));
       const destination = await journaledHost(join(directory.path, `${++hosts}`), choice);
       try {
         await prepare?.(source, destination);
         await source.host.create(choiceOf({ name: 'one' }));
-        then?.(source);
+        inside?.(source);
         const before = destination.host.list().length;
         const made = destination.driver.made.length;
         const error = await source.host.migrations.migrate('one', to(destination)).catch((thrown: unknown) => thrown);
