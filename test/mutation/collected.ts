@@ -14,17 +14,26 @@ export function takeCollected(): Map<string, Run> {
   return taken;
 }
 
+function skips(options: unknown): boolean {
+  const { skip } = options as { readonly skip?: boolean | string };
+  return skip !== undefined && skip !== false;
+}
+
 export function test(name: string, options: unknown, run?: Run): Promise<void> {
+  if (skips(options)) return Promise.resolve();
   const whole = prefix + name;
   if (found.has(whole)) throw new Error(`two tests are called ${whole}`);
   found.set(whole, run ?? (options as Run));
   return Promise.resolve();
 }
 
-export function describe(name: string, define: () => void): Promise<void> {
+/** Groups whose file is missing are left out, as `node:test` does. */
+export function describe(name: string, options: object | (() => void), define?: () => void): Promise<void> {
+  if (skips(options)) return Promise.resolve();
   const outer = prefix;
   prefix = `${outer}${name} > `;
-  define();
+  if (typeof options === 'function') options();
+  else define?.();
   prefix = outer;
   return Promise.resolve();
 }
