@@ -103,7 +103,9 @@ export class SourcePlane {
 
   /** @throws CHAIN_VECTOR, RECORD_ORDER */
   acknowledge(seal: number, chain: string): void {
-    this.#states.tmem?.acknowledged(0, this.#sent.acknowledge(seal, chain));
+    // Not an argument of the call below: what is acknowledged counts for a guest without tmem, too.
+    const step = this.#sent.acknowledge(seal, chain);
+    this.#states.tmem?.acknowledged(0, step);
   }
 
   /** Writes about so many bytes of a section. @throws what the machine, the engine and the connection throw */

@@ -12,7 +12,7 @@ import { Daemon, lives } from '../../../support/host/daemon.ts';
 import { scratch } from '../../../support/host/fake-host.ts';
 import { random } from '../../../support/random.ts';
 
-const KILLS = Number(process.env['KILLS'] ?? 50);
+const KILLS = Number(process.env['KILLS'] ?? 10);
 const SEED = process.env['SEED'] ?? String(Date.now());
 const directory = scratch(after);
 const sockets = { a: join(directory.path, 'a.sock'), b: join(directory.path, 'b.sock') };

@@ -68,6 +68,14 @@ describe('a guest moves while it runs', () => {
     assert.equal(source.host.list().length, 1);
   });
 
+  it('without tmem, with more seals than may wait for their acknowledgement', { timeout: 30_000 }, async () => {
+    await source.host.create(choiceOf({ name: 'one', memoryMiB: 96, tmem: false }));
+    const { memory } = source.driver.last;
+    // Half of it has content: six seals of 8 MiB, of which four may wait.
+    await source.host.migrations.migrate('one', to(destination));
+    assert.ok(Buffer.compare(destination.driver.last.memory, memory) === 0);
+  });
+
   it('compressed on the way, when that is asked for', async () => {
     await source.host.create(choiceOf({ name: 'one' }));
     const memory = source.driver.last.memory.slice();
