@@ -54,7 +54,8 @@ class SeenDriver implements Driver {
 
   #seen(made: Made, service: TmemService | null, came: boolean): Made {
     const { machine } = made;
-    const { pause, resume } = machine;
+    const pause = machine.pause.bind(machine);
+    const resume = machine.resume.bind(machine);
     const say = async (at: HeldStill['at']): Promise<void> => {
       const { memory, tmem } = await held(machine, this.#tmem, this.#tmem.clients.get(service!)!);
       console.log(JSON.stringify({ at, memory, tmem }));
@@ -62,13 +63,13 @@ class SeenDriver implements Driver {
     let resumed = !came;
     Object.assign(machine, {
       pause: async () => {
-        await pause.call(machine);
+        await pause();
         await say('pause');
       },
       resume: async () => {
         if (!resumed) await say('resume');
         resumed = true;
-        await resume.call(machine);
+        await resume();
       },
     });
     return made;
