@@ -23,7 +23,10 @@ export function test(name: string, options: unknown, run?: Run): Promise<void> {
   if (skips(options)) return Promise.resolve();
   const whole = prefix + name;
   if (found.has(whole)) throw new Error(`two tests are called ${whole}`);
-  found.set(whole, run ?? (options as Run));
+  const work = run ?? (options as Run);
+  // What wants the context of the runner (its snapshots) can't be run without it.
+  if (work.length > 0) return Promise.resolve();
+  found.set(whole, work);
   return Promise.resolve();
 }
 

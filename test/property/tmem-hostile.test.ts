@@ -274,10 +274,9 @@ property(
     const { clients, chargedBytes, limitBytes } = tmemStatistics(engine);
     assert.ok(chargedBytes <= limitBytes);
     // Who inherits a shared pool has its pages too (spec/tmem.md 6.4).
-    const inherits = all.some(({ kind }) => kind === 'destroy');
     for (const { client, persistentPages, ephemeralPages } of clients) {
       if (client === 5) continue;
-      const [allowance, cap] = inherits ? [ALLOWANCE * CLIENTS.length, CAP * CLIENTS.length] : [ALLOWANCE, CAP];
+      const [allowance, cap] = model.inherited ? [ALLOWANCE * CLIENTS.length, CAP * CLIENTS.length] : [ALLOWANCE, CAP];
       assert.ok(persistentPages <= allowance, `${persistentPages} persistent pages`);
       assert.ok(persistentPages + ephemeralPages <= cap, `${persistentPages + ephemeralPages} pages`);
     }

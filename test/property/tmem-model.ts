@@ -28,6 +28,8 @@ export type Content = string;
 
 export class TmemModel {
   readonly clients = new Map<number, ModelClient>();
+  /** Whether a client became the owner of a pool that another had made. */
+  inherited = false;
 
   client(id: number): ModelClient {
     let client = this.clients.get(id);
@@ -71,7 +73,10 @@ export class TmemModel {
     client.pools[slot] = undefined;
     pool.sharers.splice(pool.sharers.indexOf(id), 1);
     for (const [name, object] of pool.objects) if (object.lastClient === id) pool.objects.delete(name);
-    if (pool.owner === id && !pool.sharers.includes(id) && pool.sharers.length > 0) [pool.owner] = pool.sharers;
+    if (pool.owner === id && !pool.sharers.includes(id) && pool.sharers.length > 0) {
+      [pool.owner] = pool.sharers;
+      this.inherited = true;
+    }
     return 1;
   }
 

@@ -32,6 +32,8 @@ async function checked(host: Daemon, name: string): Promise<SmallGuestCheck> {
 }
 
 async function worked(host: Daemon, name: string, rounds: number): Promise<SmallGuestReport> {
+  // The destination's answer (RUNNING) may be heard a moment before its guest is in the list (spec/protocol.md 7.3).
+  await until(`${name} is there`, async () => (await host.client.list()).some((guest) => guest.name === name));
   return (await host.line(name, (line) => line?.kind === 'report' && line.round >= rounds)) as SmallGuestReport;
 }
 
