@@ -41,5 +41,11 @@ export function describe(name: string, options: object | (() => void), define?: 
   return Promise.resolve();
 }
 
+/** What a file cleans up at its end is done when the process ends: its tests may be run again until then. */
+export function after(clean: () => void): void {
+  process.setMaxListeners(0);
+  process.once('exit', clean);
+}
+
 export const it = test;
 export const suite = describe;
