@@ -1,0 +1,108 @@
+/** A machine of synthetic memory that stands in for a guest whose hypervisor marks what it writes. */
+import { createHash } from 'node:crypto';
+import type { Driver, Made } from '../../src/host/driver.ts';
+import { HostTmem } from '../../src/host/host-tmem.ts';
+import { Host } from '../../src/host/host.ts';
+import { HostJournal } from '../../src/host/migration/host-journal.ts';
+import type { TlsOptions } from '../../src/io/tls.ts';
+import type { PageBatch, ScanBudget, ScanSlice } from '../../src/machine/machine.ts';
+import { FakeMachine } from '../../test/support/host/fake-machine.ts';
+import { PAGE } from './synthetic-memory.ts';
+
+const ZERO = new Uint8Array(PAGE);
+
+export class SyntheticMachine extends FakeMachine {
+  /** One byte a page that is to be looked at again. */
+  #marked = new Uint8Array(0);
+
+  constructor(bytes: number) {
+    super({ pages: bytes / PAGE, tmem: null });
+  }
+
+  override startScan(): Promise<void> {
+    this.#marked = new Uint8Array(this.capabilities.pages).fill(1);
+    return Promise.resolve();
+  }
+
+  override markDirty(pfns: Uint32Array): Promise<void> {
+    for (const pfn of pfns) this.#marked[pfn] = 1;
+    return Promise.resolve();
+  }
+
+  override endScan(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  override scan(first: number, { pages = 2048, dirty = 256 }: ScanBudget = {}): Promise<ScanSlice> {
+    const end = Math.min(first + pages, this.capabilities.pages);
+    const bytes = Buffer.allocUnsafeSlow(dirty * PAGE);
+    const taken = new Uint32Array(dirty);
+    const zero = new Uint32Array(dirty);
+    let data = 0;
+    let zeros = 0;
+    let pfn = first;
+    for (; pfn < end && data + zeros < dirty; pfn++) {
+      if (this.#marked[pfn] === 0) continue;
+      this.#marked[pfn] = 0;
+      const page = this.memory.subarray(pfn * PAGE, (pfn + 1) * PAGE);
+      if (page[0] === 0 && Buffer.compare(page, ZERO) === 0) {
+        zero[zeros++] = pfn;
+        continue;
+      }
+      bytes.set(page, data * PAGE);
+      taken[data++] = pfn;
+    }
+    const found = { pfns: taken.subarray(0, data), bytes: new Uint8Array(bytes.buffer, 0, data * PAGE) };
+    return Promise.resolve({ dirty: found, zero: zero.subarray(0, zeros), next: pfn, stoppedMs: 0 });
+  }
+
+  override loadPages({ pfns, bytes }: PageBatch): Promise<void> {
+    for (let i = 0; i < pfns.length;) {
+      let run = 1;
+      while (pfns[i + run] === pfns[i] + run) run++;
+      this.memory.set(bytes.subarray(i * PAGE, (i + run) * PAGE), pfns[i] * PAGE);
+      i += run;
+    }
+    return Promise.resolve();
+  }
+
+  digest(): string {
+    return createHash('sha256').update(this.memory).digest('hex');
+  }
+}
+
+export class SyntheticDriver implements Driver {
+  readonly kinds = [{ name: 'fake', versions: ['1.0'], pageBytes: PAGE, deviceBytes: 8 }];
+  /** What the next guest that is created has. */
+  next: SyntheticMachine | null = null;
+  last: SyntheticMachine | null = null;
+
+  create(): Promise<Made> {
+    return Promise.resolve(this.#made(this.next!));
+  }
+
+  forImage({ memoryBytes }: { readonly memoryBytes: number }): Promise<Made> {
+    return Promise.resolve(this.#made(new SyntheticMachine(memoryBytes)));
+  }
+
+  #made(machine: SyntheticMachine): Made {
+    this.last = machine;
+    const memoryBytes = machine.memory.byteLength;
+    return { machine, configuration: { memoryBytes }, mostDeviceBytes: 1024 };
+  }
+}
+
+export interface SyntheticHost {
+  readonly host: Host;
+  readonly driver: SyntheticDriver;
+  readonly port: number;
+}
+
+/** A host of such machines that takes migrations, with its journal in a directory. */
+export async function syntheticHost(directory: string, tls: TlsOptions | undefined): Promise<SyntheticHost> {
+  const journal = await HostJournal.open(directory);
+  const driver = new SyntheticDriver();
+  const host = new Host({ version: '0.0.0', driver, tmem: new HostTmem(0, 1), journal, tls });
+  const { port } = await host.migrations.listen({ host: '127.0.0.1', port: 0 });
+  return { host, driver, port };
+}
