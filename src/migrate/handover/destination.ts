@@ -1,7 +1,9 @@
 /** The destination's side of a handover (protocol 7.1): it runs only what was given to it (H2). */
 import { TransmigrateError } from '../../errors.ts';
 import {
+  effects,
   sourceWins,
+  stay,
   type Confirmation,
   type HandoverEffect,
   type HandoverEvent,
@@ -310,14 +312,6 @@ function write(
   const { id, machine, peer } = state;
   const record: OwnershipRecord = { kind, side: 'destination', id, machine, epoch, peer, by };
   return { state: { ...state, phase, writing: record, stuck: false }, effects: [{ kind: 'journal', record }] };
-}
-
-function stay(state: DestinationState): Step<DestinationState> {
-  return { state, effects: [] };
-}
-
-function effects(step: Step<DestinationState>, more: readonly HandoverEffect[]): Step<DestinationState> {
-  return { state: step.state, effects: [...step.effects, ...more] };
 }
 
 function sending({ id, epoch }: DestinationState, kind: 'ABANDONED' | 'YIELDED'): HandoverEffect {

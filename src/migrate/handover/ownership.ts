@@ -110,6 +110,16 @@ export interface Step<S> {
   readonly effects: readonly HandoverEffect[];
 }
 
+/** Nothing is to be done. */
+export function stay<S>(state: S): Step<S> {
+  return { state, effects: [] };
+}
+
+/** The same step, and more to do after what it has to do. */
+export function effects<S>(step: Step<S>, more: readonly HandoverEffect[]): Step<S> {
+  return { state: step.state, effects: [...step.effects, ...more] };
+}
+
 /** Events that both sides know. */
 export type HandoverEvent =
   | { readonly kind: 'written'; readonly end: WriteEnd }

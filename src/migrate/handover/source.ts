@@ -1,7 +1,9 @@
 /** The source's side of a handover (protocol 7.1): it owns the machine until its GIVEN is durable (H1). */
 import { TransmigrateError } from '../../errors.ts';
 import {
+  effects,
   sourceWins,
+  stay,
   type Confirmation,
   type HandoverEffect,
   type HandoverEvent,
@@ -357,14 +359,6 @@ function write(
   const { id, machine, peer } = state;
   const record: OwnershipRecord = { kind, side: 'source', id, machine, epoch, peer, by };
   return { state: { ...state, phase, writing: record, stuck: false }, effects: [{ kind: 'journal', record }] };
-}
-
-function stay(state: SourceState): Step<SourceState> {
-  return { state, effects: [] };
-}
-
-function effects(step: Step<SourceState>, more: readonly HandoverEffect[]): Step<SourceState> {
-  return { state: step.state, effects: [...step.effects, ...more] };
 }
 
 function send(state: SourceState, kind: 'GIVEN' | 'DONE'): Step<SourceState> {
