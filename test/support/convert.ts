@@ -18,12 +18,29 @@ export type Chosen = Partial<ConvertOptions> & { readonly to: ConvertOptions['to
 /** What tests hand in for the time and the random bytes. */
 export const FIXED = { streamId: new Uint8Array(16).fill(7), time: '2026-01-02T03:04:05Z' } as const;
 
-/** Converts an image. */
+/** Memory that fills up, as a disk does. */
+class BoundedSink extends MemorySink {
+  #room: number;
+
+  constructor(room: number) {
+    super();
+    this.#room = room;
+  }
+
+  override write(bytes: Uint8Array): Promise<void> {
+    this.#room -= bytes.byteLength;
+    if (this.#room < 0) return Promise.reject(new TransmigrateError('WRITE_FAILED', 'There is no room left'));
+    return super.write(bytes);
+  }
+}
+
+/** Converts an image. @param room bytes that there is room for. */
 export async function converted(
   bytes: Uint8Array,
   chosen: Chosen,
+  room = Number.POSITIVE_INFINITY,
 ): Promise<{ readonly bytes: Uint8Array; readonly result: Conversion }> {
-  const sink = new MemorySink();
+  const sink = new BoundedSink(room);
   const result = await convertImage(memorySource(bytes, 'image', 70_000), sink, { ...FIXED, ...chosen });
   const out = sink.bytes();
   assert.equal(result.bytes, out.byteLength);

@@ -27,6 +27,8 @@ export const ORIGIN_LIMITS = {
   literalBytes: 64 * 1024,
   /** Entries of a step. */
   entries: 1 << 20,
+  /** Bytes that steps 3, 4 and 6 make in all (foreign/origin 4): few bytes of ORIGIN would make a file of any size. */
+  madeBytes: 2 ** 41,
   /** Bytes of a number (foreign/origin 2): 53 bits. */
   varintBytes: 8,
 } as const;

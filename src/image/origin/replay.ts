@@ -3,11 +3,16 @@ import { ORIGIN_LIMITS, ORIGIN_VERSION, STEP } from './ops.ts';
 
 /** What the bytes of the image come from, in its order. `bytes` is lent until the next step. */
 export type OriginStep =
-  | { readonly step: 'bytes'; readonly bytes: Uint8Array }
+  | BytesStep
   | { readonly step: 'pages'; readonly count: number }
   | { readonly step: 'skip'; readonly count: number }
   | { readonly step: 'zeros'; readonly count: number }
   | { readonly step: 'device'; readonly device: number; readonly offset: number; readonly count: number };
+
+interface BytesStep {
+  readonly step: 'bytes';
+  readonly bytes: Uint8Array;
+}
 
 /** Entries that are written out at once. */
 const ENTRIES_STEP = 8192;
@@ -31,6 +36,12 @@ export async function* originSteps(parts: AsyncIterable<Uint8Array>): AsyncGener
       next: 'Convert with --no-origin, which makes the image anew from what it holds.',
     });
   }
+  let made = 0;
+  const countMade = (bytes: number, at: number): number => {
+    made += bytes;
+    if (made > ORIGIN_LIMITS.madeBytes) throw invalid(`It makes more than ${ORIGIN_LIMITS.madeBytes} bytes`, at);
+    return bytes;
+  };
   while (await input.more()) {
     const at = input.offset;
     const step = await input.byte();
@@ -49,16 +60,19 @@ export async function* originSteps(parts: AsyncIterable<Uint8Array>): AsyncGener
         yield { step: 'skip', count: await input.varint() };
         break;
       case STEP.zeros:
-        yield { step: 'zeros', count: await input.varint() };
+        yield { step: 'zeros', count: countMade(await input.varint(), at) };
         break;
       case STEP.device: {
         const device = await input.varint();
         const offset = await input.varint();
-        yield { step: 'device', device, offset, count: await input.varint() };
+        yield { step: 'device', device, offset, count: countMade(await input.varint(), at) };
         break;
       }
       case STEP.entries:
-        yield* entries(input);
+        for await (const entries of entriesOf(input)) {
+          countMade(entries.bytes.byteLength, at);
+          yield entries;
+        }
         break;
       default:
         throw invalid(`A step ${step}, which there is not`, at);
@@ -67,7 +81,7 @@ export async function* originSteps(parts: AsyncIterable<Uint8Array>): AsyncGener
 }
 
 /** Entries of PAGE_DATA, as bytes (foreign/origin 2.3). */
-async function* entries(input: Input): AsyncGenerator<OriginStep, void, undefined> {
+async function* entriesOf(input: Input): AsyncGenerator<BytesStep, void, undefined> {
   const at = input.offset;
   const count = await input.varint();
   if (count > ORIGIN_LIMITS.entries) throw invalid(`${count} entries in one step`, at);

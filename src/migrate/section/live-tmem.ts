@@ -110,6 +110,8 @@ export class LiveTmem implements LiveState {
   resend({ steps }: Lost): Promise<void> {
     for (const [channel, step] of steps.entries()) this.acknowledged(channel, step);
     this.#begun.resume(steps);
+    // The log gives these again, in steps of new numbers: an acknowledgement of an earlier one says nothing of them.
+    for (const closed of this.#closed.values()) closed.step = Number.POSITIVE_INFINITY;
     this.#declared = false;
     this.#opened.clear();
     this.#ended.clear();

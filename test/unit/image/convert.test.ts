@@ -390,6 +390,15 @@ describe('sources and sinks', () => {
   });
 });
 
+/** Seven bits a byte, the lowest first. */
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  for (let left = value; ; left = Math.floor(left / 128)) {
+    bytes.push((left % 128) | (left < 128 ? 0 : 128));
+    if (left < 128) return bytes;
+  }
+}
+
 test('ORIGIN that lies ends in a typed error, and the image can be made without it', async () => {
   const origins: readonly (readonly [string, Uint8Array])[] = [
     ['no steps', Uint8Array.of(1)],
@@ -399,6 +408,8 @@ test('ORIGIN that lies ends in a typed error, and the image can be made without 
     ['another image', Uint8Array.of(1, 5, 4)],
     ['a device that is not', Uint8Array.of(1, 6, 9, 0, 4)],
     ['an unknown step', Uint8Array.of(1, 77)],
+    ['terabytes of zeros', Uint8Array.of(1, 4, ...varint(2 ** 41 + 1))],
+    ['zeros without end', Uint8Array.of(1, ...Array.from({ length: 4 }, () => [4, ...varint(2 ** 53 - 1)]).flat())],
     ['gigabytes of entries', Uint8Array.of(1, 3, 0xff, 0xff, 0xff, 0xff, 0x7f)],
   ];
   for (const [what, origin] of origins) {

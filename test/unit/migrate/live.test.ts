@@ -262,6 +262,25 @@ describe('tmem while its guest goes on', () => {
     assert.ok(tmem.sent.invalidations > 0);
     await tmem.end();
   });
+
+  it('closes a pool again after a cut, also when what comes before that is acknowledged at once', async () => {
+    const { engine, tmem } = filled(1);
+    await tmem.begin();
+    const first = await stream();
+    await all(tmem.round(first.output));
+    engine.destroyPool(1, 0);
+    await all(tmem.round(first.output));
+    // Nothing arrived. The log counts on: 1 to 3 opened it, put its page, and closed it, and 4 opens it again.
+    await tmem.resend({ steps: [0] });
+    const second = await stream();
+    await walk(tmem.final(second.output), () => tmem.acknowledged(0, 4));
+    await second.writer.checkpoint();
+    await second.writer.end();
+    let kinds = '';
+    decoded(second.sink.bytes(), ({ record }) => void (kinds += `${record.kind} `));
+    assert.match(kinds, /TMEM_CLIENT TMEM_POOL TMEM_INVALIDATE /);
+    await tmem.end();
+  });
 });
 
 it('devices are written at the pause, all of them', async () => {
