@@ -271,7 +271,7 @@ describe('tmem while its guest goes on', () => {
     engine.destroyPool(1, 0);
     await all(tmem.round(first.output));
     // Nothing arrived. The log counts on: 1 to 3 opened it, put its page, and closed it, and 4 opens it again.
-    await tmem.resend({ steps: [0] });
+    await tmem.resend({ steps: [0], pages: new Uint32Array(0) });
     const second = await stream();
     await walk(tmem.final(second.output), () => tmem.acknowledged(0, 4));
     await second.writer.checkpoint();
