@@ -1,6 +1,8 @@
 /** A v86 machine in a process of its own (M1): the parent's half. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { getCompileCacheDir } from 'node:module';
 import type { Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { fromHex, toHex } from '../../bytes/hex.ts';
 import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
@@ -50,6 +52,12 @@ export interface V86ProcessOptions {
   readonly tmem?: TmemService;
 }
 
+/** Nothing of the parent's, but where it keeps what modules were compiled to: a guest then starts in half the time. */
+function environment(): NodeJS.ProcessEnv {
+  const cache = getCompileCacheDir();
+  return { NODE_NO_WARNINGS: '1', ...(cache !== undefined && { NODE_COMPILE_CACHE: dirname(cache) }) };
+}
+
 interface Waiting {
   resolve(frame: Frame): void;
   reject(error: Error): void;
@@ -82,7 +90,7 @@ export class V86Process implements Machine {
     // A session of its own: what is typed at the daemon's terminal to end the daemon does not reach its guests.
     this.#child = spawn(process.execPath, [entry], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
-      env: { NODE_NO_WARNINGS: '1' },
+      env: environment(),
       detached: true,
     });
     this.#control = this.#child.stdio[CHILD_FD.control] as Socket;
