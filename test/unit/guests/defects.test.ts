@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, describe, test } from 'node:test';
+import { afterEach, describe, test } from 'node:test';
 
 import { assemble, hasNasm } from '../../../guests/small/build.ts';
 import { DEFECT_GUESTS, defectBinary, defectSource, type DefectGuest } from '../../../guests/defects/build.ts';
@@ -17,8 +17,8 @@ import { MENDS, type MendName } from '../../support/v86/mends.ts';
 const memoryBytes = 4 * 1024 * 1024;
 const emulators: Emulator[] = [];
 
-after(async () => {
-  for (const emulator of emulators) await emulator.destroy();
+afterEach(async () => {
+  for (const emulator of emulators.splice(0)) await emulator.destroy();
 });
 
 interface Move {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { after, describe, it } from 'node:test';
+import { afterEach, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TransmigrateError, type ErrorCode } from '../../../src/errors.ts';
 import type { PageBatch, TmemService } from '../../../src/machine/machine.ts';
@@ -14,8 +14,8 @@ import { guestPlan, MAILBOX_PFN, type Mode } from '../../support/guest/guest.ts'
 import { lookInto, MEMORY, simpleTmem, sleep, until } from '../../support/guest/machines.ts';
 
 const open: V86Process[] = [];
-after(async () => {
-  for (const machine of open) await machine.close();
+afterEach(async () => {
+  for (const machine of open.splice(0)) await machine.close();
 });
 
 async function started(

@@ -1,6 +1,6 @@
 /** A guest in its own process that is followed while it runs, and goes on in another process (M2, L1). */
 import assert from 'node:assert/strict';
-import { after, describe, it } from 'node:test';
+import { afterEach, describe, it } from 'node:test';
 import { MemorySink, memorySource } from '../../../src/io/memory.ts';
 import { V86Process } from '../../../src/machine/v86/process.ts';
 import { DevicesLoader } from '../../../src/migrate/section/devices.ts';
@@ -26,8 +26,8 @@ import { walk } from '../../support/migrate/walk.ts';
 import { choice } from '../../support/streams.ts';
 
 const open: V86Process[] = [];
-after(async () => {
-  for (const machine of open) await machine.close();
+afterEach(async () => {
+  for (const machine of open.splice(0)) await machine.close();
 });
 
 async function started(mode: Mode | null, parameters: readonly number[], tmem?: TmemService): Promise<V86Process> {
