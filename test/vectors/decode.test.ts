@@ -1,43 +1,16 @@
-/** Runs every vector: whole, byte by byte, and in random pieces; and `verify` on each (house rule 4). */
+/** Decodes every vector: whole, byte by byte, and in random pieces (house rule 4). */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { ERRORS, TransmigrateError } from '../../src/errors.ts';
 import { ContentCheck } from '../../src/image/content-check.ts';
 import { readChannels } from '../../src/image/read-channels.ts';
 import { recordJson, type RecordJson } from '../../src/image/record-json.ts';
-import { verifyImage } from '../../src/image/verify.ts';
 import { memorySource } from '../../src/io/memory.ts';
 import type { ByteSource } from '../../src/io/source.ts';
 import { StreamDecoder } from '../../src/stream/decoder.ts';
 import { recordPath } from '../../src/stream/record-header.ts';
 import { random } from '../support/random.ts';
-
-interface Vector {
-  title: string;
-  requirements: string[];
-  section: string;
-  files: string[];
-  container?: boolean;
-  expect: {
-    verdict: 'sound' | 'findings' | 'broken';
-    error?: { code: string; offset: number; sequence: number | null; file?: number; mentions?: string[] };
-    records: RecordJson[][];
-    warnings?: string[];
-    memory?: unknown;
-    tmem?: unknown;
-  };
-}
-
-const directory = new URL('../../vectors/v1/', import.meta.url);
-const names = readdirSync(directory)
-  .filter((name) => name.endsWith('.json'))
-  .map((name) => name.slice(0, -5));
-
-function load(name: string): { vector: Vector; files: Uint8Array[] } {
-  const vector = JSON.parse(readFileSync(new URL(`${name}.json`, directory), 'utf8')) as Vector;
-  return { vector, files: vector.files.map((file) => new Uint8Array(readFileSync(new URL(file, directory)))) };
-}
+import { load, names, type Vector } from '../support/vectors.ts';
 
 /** A source that hands out pieces of the lengths that `next` gives, each in a buffer of its own that is then spoilt. */
 function cutSource(bytes: Uint8Array, name: string, next: () => number): ByteSource {
@@ -78,6 +51,45 @@ async function decode(vector: Vector, sources: ByteSource[]): Promise<Outcome> {
   }
 }
 
+/**
+ * The decoder alone, for a stream of one file in pieces of a few bytes: a promise for each of them would take most of
+ * the time of all vectors.
+ */
+function decodeAtOnce(vector: Vector, bytes: Uint8Array, next: () => number): Outcome {
+  const decoder = new StreamDecoder({ knows: 'all', container: vector.container === true });
+  const records: RecordJson[] = [];
+  const check = new ContentCheck();
+  const read = (): void => {
+    for (let decoded = decoder.read(); decoded !== undefined; decoded = decoder.read()) {
+      check.check(decoded);
+      records.push(JSON.parse(JSON.stringify(recordJson(decoded, decoder.scratch))) as RecordJson);
+    }
+  };
+  try {
+    for (let at = 0; at < bytes.byteLength;) {
+      const piece = bytes.slice(at, at + next());
+      at += piece.byteLength;
+      decoder.feed(piece);
+      read();
+      piece.fill(0xee);
+    }
+    read();
+    decoder.finish();
+    return { records: [records], error: null };
+  } catch (error) {
+    if (!(error instanceof TransmigrateError)) throw error;
+    return { records: [records], error };
+  }
+}
+
+async function inSmallPieces(vector: Vector, files: Uint8Array[], next: () => number): Promise<Outcome> {
+  if (files.length === 1) return decodeAtOnce(vector, files[0], next);
+  return decode(
+    vector,
+    files.map((file, place) => cutSource(file, vector.files[place], next)),
+  );
+}
+
 function compare(vector: Vector, { records, error, file }: Outcome): void {
   const { expect } = vector;
   const found =
@@ -115,45 +127,15 @@ describe('vectors', () => {
         ),
       );
       const generator = random(`vectors ${name}`);
-      for (let run = 0; run < 3; run++) {
+      compare(vector, await inSmallPieces(vector, files, () => 1 + generator.below(9)));
+      for (let run = 0; run < 2; run++) {
         const sources = files.map((file, place) =>
-          cutSource(file, vector.files[place], () => 1 + generator.below(run === 0 ? 9 : 2000)),
+          cutSource(file, vector.files[place], () => 1 + generator.below(2000)),
         );
         compare(vector, await decode(vector, sources));
       }
       if (files.every((file) => file.byteLength < 20_000)) {
-        compare(
-          vector,
-          await decode(
-            vector,
-            files.map((file, place) => cutSource(file, vector.files[place], () => 1)),
-          ),
-        );
-      }
-    });
-
-    test(`${name}: verify`, async () => {
-      const { vector, files } = load(name);
-      const sources = files.map((file) => memorySource(file));
-      const container = vector.container === true;
-      const result = await verifyImage(sources, { digest: true, container, knows: 'all' });
-      const { memory, tmem } = result;
-      const without = { ...(await verifyImage(sources, { container, knows: 'all' })), memory, tmem };
-      assert.deepEqual(without, result, 'the same without digests');
-      assert.equal(result.verdict, vector.expect.verdict, JSON.stringify([result.errors, result.warnings]));
-      const { error } = vector.expect;
-      if (error !== undefined) {
-        // `verify` looks into what a reader of streams refuses by its first bytes.
-        const code = name === 'not-an-image-gzip' ? 'TRUNCATED' : error.code;
-        assert.equal(result.errors[0].code, code);
-        assert.equal(result.errors[0].record?.sequence ?? null, error.sequence);
-      } else {
-        assert.deepEqual(
-          result.warnings.map((warning) => warning.code),
-          vector.expect.warnings ?? [],
-        );
-        assert.deepEqual(result.memory, vector.expect.memory);
-        assert.deepEqual(result.tmem, vector.expect.tmem);
+        compare(vector, await inSmallPieces(vector, files, () => 1));
       }
     });
   }
