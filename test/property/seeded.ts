@@ -3,6 +3,7 @@ import { relative } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import * as fc from 'fast-check';
+import { testSeed } from '../support/seed.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -17,8 +18,8 @@ function fromEnvironment(name: string): number | undefined {
 /**
  * A test that `predicate` throws for no value of `arbitrary`.
  *
- * PROPERTY_SEED fixes the seed, PROPERTY_PATH goes straight to the case that a failure named, PROPERTY_RUNS sets how
- * many cases are tried. PROPERTY_SHRINK=0 ends at the first case that fails, without making it smaller.
+ * The seed is PROPERTY_SEED, or that of all tests. PROPERTY_PATH goes straight to the case that a failure named,
+ * PROPERTY_RUNS sets how many cases are tried. PROPERTY_SHRINK=0 ends at the first case that fails, without making it smaller.
  * @param runs how many cases are tried when PROPERTY_RUNS does not say.
  */
 export function property<T>(
@@ -28,7 +29,7 @@ export function property<T>(
   predicate: (value: T) => Promise<void> | void,
 ): void {
   void test(title, async () => {
-    const seed = fromEnvironment('PROPERTY_SEED') ?? Math.floor(Math.random() * 2 ** 31);
+    const seed = fromEnvironment('PROPERTY_SEED') ?? Number(testSeed());
     const path = process.env['PROPERTY_PATH'];
     const details = await fc.check(
       fc.asyncProperty(arbitrary, async (value) => {

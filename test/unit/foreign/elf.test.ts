@@ -23,6 +23,7 @@ import { MemorySink, memorySource } from '../../../src/io/memory.ts';
 import type { RandomAccess } from '../../../src/bytes/endpoints.ts';
 import { fixture } from '../../support/corpus.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 const PV = 'elf/xen-4.17-pv-tiny64-4m.core';
 const HVM = 'elf/xen-4.17-hvm-seabios-16m.core';
@@ -292,8 +293,8 @@ test('a cut anywhere is TRUNCATED', async () => {
 });
 
 test('random damage gives typed errors, and no memory that the input only claims', async () => {
-  const seed = process.env['ELF_SEED'] ?? String(Math.floor(Math.random() * 1e9));
-  const replay = `ELF_SEED=${seed} node_modules/.bin/node --test test/unit/foreign/elf.test.ts`;
+  const seed = testSeed();
+  const replay = `SEED=${seed} node_modules/.bin/node --test test/unit/foreign/elf.test.ts`;
   const rng = random(seed);
   const subjects = [
     fixture(PV),

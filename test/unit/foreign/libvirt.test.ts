@@ -20,6 +20,7 @@ import { unpackedSource } from '../../../src/io/compressed/unpack.ts';
 import { MemorySink, memorySource } from '../../../src/io/memory.ts';
 import { fixture } from '../../support/corpus.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 function sha256(bytes: Uint8Array | string): string {
   return createHash('sha256').update(bytes).digest('hex');
@@ -149,7 +150,7 @@ test('a cut anywhere, and lies', () => {
 });
 
 test('random damage gives typed errors', () => {
-  const seed = process.env['LIBVIRT_SEED'] ?? String(Math.floor(Math.random() * 1e9));
+  const seed = testSeed();
   const rng = random(seed);
   const bytes = encodeLibvirtHead({ ...CHOICE, dataBytes: 64 });
   try {
@@ -159,7 +160,7 @@ test('random damage gives typed errors', () => {
       codeOf(() => parseLibvirtHead(changed));
     }
   } catch (error) {
-    const replay = `LIBVIRT_SEED=${seed} node_modules/.bin/node --test test/unit/foreign/libvirt.test.ts`;
+    const replay = `SEED=${seed} node_modules/.bin/node --test test/unit/foreign/libvirt.test.ts`;
     throw new Error(`seed ${seed}; replay: ${replay}`, { cause: error });
   }
 });

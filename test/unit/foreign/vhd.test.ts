@@ -5,6 +5,7 @@ import { endsAsVhd, openVhd } from '../../../src/foreign/vhd/vhd.ts';
 import { memorySource } from '../../../src/io/memory.ts';
 import { random } from '../../support/random.ts';
 import { dynamicVhd, fixedVhd } from '../../support/vhd.ts';
+import { testSeed } from '../../support/seed.ts';
 
 const open = (bytes: Uint8Array): ReturnType<typeof openVhd> => openVhd(memorySource(bytes).random!);
 
@@ -92,7 +93,7 @@ test('what is no VHD, cannot be read, or lies', async () => {
 });
 
 test('random damage gives typed errors', async () => {
-  const seed = process.env['VHD_SEED'] ?? String(Math.floor(Math.random() * 1e9));
+  const seed = testSeed();
   const rng = random(seed);
   const good = dynamicVhd(disk(200_192), 65_536);
   try {
@@ -104,7 +105,7 @@ test('random damage gives typed errors', async () => {
         .catch(codeOf);
     }
   } catch (error) {
-    const replay = `VHD_SEED=${seed} node_modules/.bin/node --test test/unit/foreign/vhd.test.ts`;
+    const replay = `SEED=${seed} node_modules/.bin/node --test test/unit/foreign/vhd.test.ts`;
     throw new Error(`seed ${seed}; replay: ${replay}`, { cause: error });
   }
 });

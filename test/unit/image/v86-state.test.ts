@@ -22,6 +22,7 @@ import { fillPciBars } from '../../../src/machine/v86/mends/pci-bars.ts';
 import { StreamWriter } from '../../../src/stream/writer.ts';
 import { emulator, rounds } from '../../support/guest/machines.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 interface Fixture {
   readonly file: string;
@@ -98,7 +99,7 @@ for (const fixture of fixtures) {
     });
 
     it('that is cut or damaged is refused, and never converted in part', async () => {
-      const seed = process.env['SEED'] ?? String(Math.random());
+      const seed = testSeed();
       const source = random(seed);
       for (let i = 0; i < 30; i++) {
         const cut = state.subarray(0, source.below(state.byteLength));

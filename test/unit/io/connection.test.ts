@@ -17,6 +17,7 @@ import { connectTls, listenTls } from '../../../src/io/tls.ts';
 import { connectUnix, listenUnix } from '../../../src/io/unix.ts';
 import { code } from '../../support/host/fake-host.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 const LOCAL = { host: '127.0.0.1', port: 0 } as const;
 const folder = mkdtempSync(join(tmpdir(), 'tmig-io-'));
@@ -94,7 +95,7 @@ class Hand implements Timers {
 for (const kind of ['tcp', 'unix', 'tls', 'pipes'] as const) {
   describe(`a connection over ${kind}`, () => {
     it('carries bytes of any sizes both ways, in order, and each way ends by itself', async () => {
-      const seed = process.env['SEED'] ?? String(Math.random());
+      const seed = testSeed();
       const generator = random(seed);
       const [here, there] = await pair(kind);
       const send = async (connection: Connection): Promise<Buffer> => {

@@ -10,10 +10,11 @@ import {
   encodeVcpus,
 } from '../../../src/machine/v86/child/messages.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 describe('frames between the two halves', () => {
   it('come out as they went in, in pieces of any size', () => {
-    const seed = process.env['SEED'] ?? String(Math.random());
+    const seed = testSeed();
     const source = random(seed);
     for (let trial = 0; trial < 50; trial++) {
       const sent = Array.from({ length: 1 + source.below(5) }, (_, id) => ({

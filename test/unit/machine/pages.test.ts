@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { copyPages, DirtyScan, MemoryCopy, PAGE_BYTES, scatter } from '../../../src/machine/v86/pages.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 const PAGES = 300;
 
 function withSeed(action: (source: ReturnType<typeof random>, seed: string) => void): () => void {
   return () => {
-    const seed = process.env['SEED'] ?? String(Math.random());
+    const seed = testSeed();
     action(random(seed), `SEED=${seed}`);
   };
 }

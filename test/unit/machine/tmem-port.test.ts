@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { V86_VERSIONS } from '../../../src/machine/v86/versions.ts';
 import { emulator, look, MEMORY, rounds, simpleTmem } from '../../support/guest/machines.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 const ADDRESS = 0x101400;
 const PAGE_ADDRESS = 0x103000;
@@ -139,7 +140,7 @@ describe('the tmem port', () => {
   });
 
   it('survives any descriptor', async () => {
-    const seed = process.env['SEED'] ?? String(Math.random());
+    const seed = testSeed();
     const source = random(seed);
     const { machine, ports } = await rung();
     for (let i = 0; i < 3000; i++) {

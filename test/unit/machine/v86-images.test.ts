@@ -17,6 +17,7 @@ import { copyPages, PAGE_BYTES } from '../../../src/machine/v86/pages.ts';
 import { V86_VERSIONS } from '../../../src/machine/v86/versions.ts';
 import { emulator, look, rounds, transplant, until } from '../../support/guest/machines.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 interface Fixture {
   readonly file: string;
@@ -139,7 +140,7 @@ for (const { version } of V86_VERSIONS) {
     it('computes the flags that the emulator would', async () => {
       const { machine } = await emulator('echo', [], { version });
       const { cpu } = machine.emulator.v86;
-      const seed = process.env['SEED'] ?? String(Math.random());
+      const seed = testSeed();
       const source = random(seed);
       const lazy = cpu as unknown as Record<'flags_changed' | 'last_op1' | 'last_op_size' | 'flags', Int32Array>;
       for (let i = 0; i < 50; i++) {
@@ -194,7 +195,7 @@ describe('device state from outside', () => {
   });
 
   it('that was damaged is refused or harmless, and never ends in an exception of v86', async () => {
-    const seed = process.env['SEED'] ?? String(Math.random());
+    const seed = testSeed();
     const source = random(seed);
     const { machine: donor } = await emulator('echo');
     await rounds(donor, 2);
@@ -222,7 +223,7 @@ describe('device state from outside', () => {
 
   for (const { version } of V86_VERSIONS) {
     it(`with numbers that nobody expects is refused or taken, by v86 ${version}`, async () => {
-      const seed = process.env['SEED'] ?? String(Math.random());
+      const seed = testSeed();
       const source = random(seed);
       const disks = { hda: { policy: 'in-blob', bytes: 65_536 } } as const;
       const { machine: donor } = await emulator('echo', [], { version, disks });

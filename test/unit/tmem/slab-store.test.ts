@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { chargeOf, SLAB_BYTES, SlabStore } from '../../../src/tmem/slab-store.ts';
 import { random } from '../../support/random.ts';
+import { testSeed } from '../../support/seed.ts';
 
 const FAR = 1_000_000;
 
 it('chunks keep their bytes while others come, go and are moved', () => {
-  const number = process.env['SLAB_SEED'] ?? String(Date.now());
-  const seed = `replay: SLAB_SEED=${number} node_modules/.bin/node --test test/unit/tmem/slab-store.test.ts`;
+  const number = testSeed();
+  const seed = `replay: SEED=${number} node_modules/.bin/node --test test/unit/tmem/slab-store.test.ts`;
   const draw = random(number);
   const places = new Map<number, number>();
   const store = new SlabStore((owner, place) => void places.set(owner, place));

@@ -15,6 +15,7 @@ import { MemorySink, memorySource } from '../../../../src/io/memory.ts';
 import { memoryDigest, opened, read, sha256, thereAndBack, toOurs } from '../../../support/conversion.ts';
 import { corpus, corpusFile, fixture } from '../../../support/corpus.ts';
 import { random } from '../../../support/random.ts';
+import { testSeed } from '../../../support/seed.ts';
 
 const PV = 'elf/xen-4.17-pv-tiny64-4m.core';
 const HVM = 'elf/xen-4.17-hvm-seabios-16m.core';
@@ -366,7 +367,7 @@ describe('cores with program headers that are made here', () => {
   });
 
   test('random ranges that overlap in memory and in the file', async () => {
-    const seed = process.env['SEED'] ?? String(Math.floor(Math.random() * 1e9));
+    const seed = testSeed();
     const rng = random(seed);
     for (let run = 0; run < 60; run++) {
       const ranges = Array.from({ length: 1 + rng.below(6) }, () => {

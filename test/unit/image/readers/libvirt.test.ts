@@ -12,6 +12,7 @@ import { StreamWriter } from '../../../../src/stream/writer.ts';
 import { deviceOf, opened, read, sha256, thereAndBack, toOurs } from '../../../support/conversion.ts';
 import { fixture } from '../../../support/corpus.ts';
 import { random } from '../../../support/random.ts';
+import { testSeed } from '../../../support/seed.ts';
 
 /** Digests of the corpus's manifest. */
 const XML = '7c025c5c1d5190c477d55a52712210a3c7dc6dd50e652cab01c7724f6236cf19';
@@ -115,7 +116,7 @@ describe('save images that are made here', () => {
   });
 
   test('random damage to the head is a typed error or nothing', async () => {
-    const seed = process.env['SEED'] ?? String(Math.floor(Math.random() * 1e9));
+    const seed = testSeed();
     const rng = random(seed);
     const whole = saved('raw', QEVM, { cookie: '<cookie/>' });
     for (let run = 0; run < 150; run++) {

@@ -7,6 +7,7 @@ import { memorySource } from '../../../../src/io/memory.ts';
 import { memoryDigest, opened, read, sha256, thereAndBack } from '../../../support/conversion.ts';
 import { fixture } from '../../../support/corpus.ts';
 import { random } from '../../../support/random.ts';
+import { testSeed } from '../../../support/seed.ts';
 
 interface State {
   readonly file: string;
@@ -47,7 +48,7 @@ for (const { file, registers } of states) {
 }
 
 test('raw memory, in pieces of any length and with a rest', async () => {
-  const seed = process.env['SEED'] ?? String(Math.floor(Math.random() * 1e9));
+  const seed = testSeed();
   const rng = random(seed);
   for (const length of [0, 1, 4095, 4096, 4097, 5 * 4096, 40_000]) {
     const bytes = Uint8Array.from({ length }, () => rng.below(3));

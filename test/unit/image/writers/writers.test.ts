@@ -24,6 +24,7 @@ import { PAGE_CLASS } from '../../../../src/stream/records/ram.ts';
 import { deviceOf, memoryDigest, opened, read, sha256, toOurs } from '../../../support/conversion.ts';
 import { corpus, corpusFile, fixture } from '../../../support/corpus.ts';
 import { random } from '../../../support/random.ts';
+import { testSeed } from '../../../support/seed.ts';
 
 const PV = 'elf/xen-4.17-pv-tiny64-4m.core';
 const HVM = 'elf/xen-4.17-hvm-seabios-16m.core';
@@ -183,7 +184,7 @@ function entryOf(memory: ImageMemory, page: Uint8Array, slot: number): bigint {
 }
 
 test('frames in a context are exchanged there and back, also of a 32-bit guest', () => {
-  const seed = process.env['SEED'] ?? String(Math.floor(Math.random() * 1e9));
+  const seed = testSeed();
   const rng = random(seed);
   for (const width of [4, 8] as const) {
     for (let run = 0; run < 50; run++) {
@@ -293,7 +294,7 @@ describe('a core with program headers', () => {
   });
 
   test('ranges: as few as are worth it, and never more than there may be', async () => {
-    const seed = process.env['SEED'] ?? String(Math.floor(Math.random() * 1e9));
+    const seed = testSeed();
     const rng = random(seed);
     for (let run = 0; run < 60; run++) {
       const pages = new Map<number, boolean>();

@@ -14,6 +14,7 @@ import { MemorySink, memorySource } from '../../../../src/io/memory.ts';
 import { compressible } from '../../../support/compressible.ts';
 import { fixture } from '../../../support/corpus.ts';
 import { random } from '../../../support/random.ts';
+import { testSeed } from '../../../support/seed.ts';
 
 function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
@@ -84,7 +85,7 @@ for (const [kind, bytes] of SUBJECTS) {
   });
 
   test(`${kind}: random damage is noticed, with a typed error`, async () => {
-    const seed = process.env['UNPACK_SEED'] ?? String(Math.floor(Math.random() * 1e9));
+    const seed = testSeed();
     const rng = random(`${seed}${kind}`);
     const digest = sha256(SAMPLE);
     try {
@@ -100,7 +101,7 @@ for (const [kind, bytes] of SUBJECTS) {
         if (typeof result !== 'string') assert.equal(sha256(result), digest);
       }
     } catch (error) {
-      const replay = `UNPACK_SEED=${seed} node_modules/.bin/node --test test/unit/io/compressed/unpack.test.ts`;
+      const replay = `SEED=${seed} node_modules/.bin/node --test test/unit/io/compressed/unpack.test.ts`;
       throw new Error(`seed ${seed}; replay: ${replay}`, { cause: error });
     }
   });
