@@ -19,7 +19,8 @@ function fromEnvironment(name: string): number | undefined {
  * A test that `predicate` throws for no value of `arbitrary`.
  *
  * The seed is PROPERTY_SEED, or that of all tests. PROPERTY_PATH goes straight to the case that a failure named,
- * PROPERTY_RUNS sets how many cases are tried. PROPERTY_SHRINK=0 ends at the first case that fails, without making it smaller.
+ * PROPERTY_RUNS sets how many cases are tried. PROPERTY_SHRINK=0 ends at the first case that fails, without making it
+ * smaller.
  * @param runs how many cases are tried when PROPERTY_RUNS does not say.
  */
 export function property<T>(

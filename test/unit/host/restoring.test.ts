@@ -25,6 +25,7 @@ import {
 import { FAKE_PAGE, FakeMachine } from '../../support/host/fake-machine.ts';
 import { random } from '../../support/random.ts';
 import { choice } from '../../support/streams.ts';
+import { testSeed } from '../../support/seed.ts';
 
 const directory = scratch(after);
 const SLOTS = { persistent: 0, ephemeral: 1, precompressed: 2 } as const;
@@ -212,7 +213,7 @@ describe('T6: what an image asks of tmem', () => {
 
 describe('an image that is refused leaves nothing', () => {
   it('cut at any place', async () => {
-    const seed = process.env['SEED'] ?? '1';
+    const seed = testSeed();
     const generator = random(`cuts ${seed}`);
     const small = await written({
       preamble: { domainType: 'emulated-tmem' },
@@ -263,7 +264,7 @@ describe('an image that is refused leaves nothing', () => {
   });
 
   it('damaged at any place', async () => {
-    const seed = process.env['SEED'] ?? '1';
+    const seed = testSeed();
     const generator = random(`damage ${seed}`);
     const fake = fakeHost();
     for (let i = 0; i < 150; i++) {

@@ -16,6 +16,7 @@ import { random } from '../../support/random.ts';
 import { sampleImage, sampleModel, type SampleModel } from '../../support/sample-image.ts';
 import { PAGE } from '../../support/streams.ts';
 import { imageBytes, missing } from '../../support/xen/corpus.ts';
+import { testSeed } from '../../support/seed.ts';
 
 async function diff(a: Uint8Array, b: Uint8Array, options: DiffOptions = {}): Promise<ImageDiff> {
   const [one, other] = [await openImage(memorySource(a, 'a')), await openImage(memorySource(b, 'b'))];
@@ -305,7 +306,7 @@ test('damage met on the way is an error, and comparing can be cancelled', async 
 });
 
 test('random changes of memory are found exactly', async () => {
-  const seed = process.env['SEED'] ?? 'diff-1';
+  const seed = testSeed();
   const generator = random(seed);
   for (let turn = 0; turn < 5; turn++) {
     const model = sampleModel();

@@ -20,6 +20,7 @@ import { offsetsOf, takeApart } from '../../support/raw-stream.ts';
 import { sampleImage, sampleModel, writeSample } from '../../support/sample-image.ts';
 import { decoded, PAGE, somePages, written } from '../../support/streams.ts';
 import { EXPECTED, imageBytes, missing } from '../../support/xen/corpus.ts';
+import { testSeed } from '../../support/seed.ts';
 
 async function repaired(
   bytes: Uint8Array,
@@ -194,7 +195,7 @@ test('a byte of the preamble is put right', async () => {
 });
 
 test('an image that was cut, anywhere', async () => {
-  const seed = process.env['SEED'] ?? 'repair-1';
+  const seed = testSeed();
   const generator = random(seed);
   const cuts = [...offsets, ...Array.from({ length: 25 }, () => 129 + generator.below(sample.byteLength - 129))];
   for (const cut of cuts) {
@@ -208,7 +209,7 @@ test('an image that was cut, anywhere', async () => {
 });
 
 test('random damage of every kind: never a wrong page that the map does not name', async () => {
-  const seed = process.env['SEED'] ?? 'repair-2';
+  const seed = testSeed();
   const generator = random(seed);
   for (let turn = 0; turn < 25; turn++) {
     const bytes = sample.slice();

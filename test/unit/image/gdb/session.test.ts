@@ -9,6 +9,7 @@ import type { OpenedImage } from '../../../../src/image/open/opened-image.ts';
 import { GENERAL } from '../../../../src/stream/records/vcpu.ts';
 import { FakeMemory, fakeImage, fakeVcpu, PAGE } from '../../../support/image/fake-image.ts';
 import { random } from '../../../support/random.ts';
+import { testSeed } from '../../../support/seed.ts';
 
 /** Every general register is another number. */
 const REGISTERS = {
@@ -337,7 +338,7 @@ describe('a conversation', () => {
   });
 
   it('with anything at all ends without an error, and answers in packets that are sound and not too long', async () => {
-    const seed = process.env['SEED'] ?? '1';
+    const seed = testSeed();
     const generator = random(`gdb ${seed}`);
     const starts = [
       'g',

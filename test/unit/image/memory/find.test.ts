@@ -5,6 +5,7 @@ import { findBytes, foundAddress } from '../../../../src/image/memory/find.ts';
 import type { ImageMemory } from '../../../../src/image/open/opened-image.ts';
 import { FakeMemory, PAGE } from '../../../support/image/fake-image.ts';
 import { random } from '../../../support/random.ts';
+import { testSeed } from '../../../support/seed.ts';
 
 /** The same memory, in batches of other sizes. */
 function inBatches(memory: FakeMemory, batchPages: number): ImageMemory {
@@ -40,7 +41,7 @@ function plainFind(memory: FakeMemory, pattern: Uint8Array, from: bigint): bigin
 }
 
 it('finds what a plain search finds, in pages of few different bytes and in batches of any size', async () => {
-  const seed = process.env['SEED'] ?? '1';
+  const seed = testSeed();
   const generator = random(`find ${seed}`);
   for (let run = 0; run < 60; run++) {
     const memory = new FakeMemory();

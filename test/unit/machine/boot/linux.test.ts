@@ -9,6 +9,7 @@ import { NO_REGISTERS, type BootPlan } from '../../../../src/machine/v86/boot/pl
 import { TransmigrateError } from '../../../../src/errors.ts';
 import { random } from '../../../support/random.ts';
 import { bzImageFile, elfFile, multibootFile } from './files.ts';
+import { testSeed } from '../../../support/seed.ts';
 
 const MIB = 1024 * 1024;
 const memoryBytes = 32 * MIB;
@@ -141,7 +142,7 @@ test('an initrd that does not fit is refused, however large', () => {
 });
 
 test('files changed at random are taken or refused by name, and never lead outside of memory', () => {
-  const seed = process.env['SEED'] ?? String(Date.now());
+  const seed = testSeed();
   const replay = `SEED=${seed} node --test test/unit/machine/boot/linux.test.ts`;
   const draw = random(seed);
   const files = [bzImageFile(), vmlinux(), multibootFile({ at: 64 })];
