@@ -4,18 +4,15 @@ import { elfError } from '../../../foreign/elf/elf-error.ts';
 import { ELF_LIMITS, ELF_SIZES, readElfFile, SEGMENT_TYPE, type ElfFile } from '../../../foreign/elf/elf-file.ts';
 import { encodeNotes, parseNotes, type ElfNote } from '../../../foreign/elf/note.ts';
 import { isProgramCore, memoryRanges, rangesApart } from '../../../foreign/elf/program-core.ts';
-import type { ByteSource } from '../../../io/source.ts';
-import type { Work } from '../../../io/work.ts';
 import { LIMITS } from '../../../stream/limits.ts';
 import { PAGE_CLASS, type PageRun } from '../../../stream/records/ram.ts';
 import { DEVICE_FORMAT, MACHINE, type ImageEvent, type ImageHead, type PagesEvent } from '../../model/event.ts';
-import type { ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
-import { FoundFindings } from '../found.ts';
 import { RandomInput } from '../random-input.ts';
 import { blob } from '../xen/states.ts';
 import { qemuVcpu, statusVcpu } from './note-vcpus.ts';
 import { pageParts, type FilePages, type JoinedPage, type PageParts } from './page-parts.ts';
 import { checkWhole, elfEnd, reportGaps, trailingOf } from './places.ts';
+import { WholeReader } from '../whole-reader.ts';
 
 const PAGE_BYTES = 4096;
 /** Pages that are read at once. */
@@ -26,36 +23,13 @@ const ZERO_PAGES_MOST = 2 ** 32;
 const ZERO_STEP = 65_536;
 
 /** Reads a core with program headers as events of the model. */
-export class ProgramCoreReader implements ImageReader {
+export class ProgramCoreReader extends WholeReader {
   readonly format = 'elf-core';
-  readonly #source: ByteSource;
-  readonly #options: ReaderOptions & Work;
-  readonly #findings = new FoundFindings();
-  readonly checkpoints = { complete: 0, end: 0 };
-  trailing = { bytes: 0, zero: true };
-  #offset = 0;
   /** What of the file ORIGIN has already. */
   #kept = 0;
 
-  constructor(source: ByteSource, options: ReaderOptions & Work = {}) {
-    this.#source = source;
-    this.#options = options;
-  }
-
-  get offset(): number {
-    return this.#offset;
-  }
-
-  findings(): readonly ImageFinding[] {
-    return this.#findings.kept;
-  }
-
-  findingCounts(): ReadonlyMap<string, number> {
-    return this.#findings.counts;
-  }
-
   async *events(): AsyncGenerator<ImageEvent, void, undefined> {
-    const input = new RandomInput(this.#source, this.#options);
+    const input = new RandomInput(this.source, this.options);
     const file = await readElfFile(input.random);
     if (!isProgramCore(file)) {
       throw elfError('NOT_AN_IMAGE', 'This ELF file is no core with program headers', 0, 'header/type', '5');
@@ -73,10 +47,10 @@ export class ProgramCoreReader implements ImageReader {
     yield* this.#zeroPages(parts.zero);
     checkWhole(input, end);
     await this.#keepTo(input, end);
-    await reportGaps(input, file, end, this.#findings);
-    this.trailing = await trailingOf(input, end, this.#findings, 'foreign/elf 5');
+    await reportGaps(input, file, end, this.found);
+    this.trailing = await trailingOf(input, end, this.found, 'foreign/elf 5');
     if (!input.container) await this.#keepTo(input, input.size);
-    this.#offset = input.size;
+    this.offset = input.size;
     yield { kind: 'end', bytes: end };
   }
 
@@ -85,7 +59,7 @@ export class ProgramCoreReader implements ImageReader {
     const place = { offset: file.header.segmentsAt, path: 'ELF/segments', section: 'foreign/elf 5.1' };
     const lost = file.segments.filter(({ type }) => type === SEGMENT_TYPE.load).length - ranges.length;
     if (lost > 0) {
-      this.#findings.report('warning', 'NO_ADDRESS', 'segments have no physical address', place, { segments: lost });
+      this.found.report('warning', 'NO_ADDRESS', 'segments have no physical address', place, { segments: lost });
     }
     const apart = rangesApart(ranges);
     const bytesOf = (each: readonly { memoryBytes: number }[]): number =>
@@ -93,7 +67,7 @@ export class ProgramCoreReader implements ImageReader {
     const overlap = bytesOf(ranges) - bytesOf(apart);
     if (overlap > 0) {
       const data = { bytes: overlap };
-      this.#findings.report('strict', 'OVERLAP', 'segments overlap: the first one counts', place, data);
+      this.found.report('strict', 'OVERLAP', 'segments overlap: the first one counts', place, data);
     }
     const parts = pageParts(apart, PAGE_BYTES);
     const zero = parts.zero.reduce((sum, { pages }) => sum + pages, 0);
@@ -103,7 +77,7 @@ export class ProgramCoreReader implements ImageReader {
     }
     for (const { pfn, bytes, offset } of parts.partial) {
       const where = { offset, path: `ELF/page ${pfn}`, section: 'foreign/elf 5.1.1' };
-      this.#findings.report('warning', 'PARTIAL_PAGE', 'the core has only a part of a page', where, { pfn, bytes });
+      this.found.report('warning', 'PARTIAL_PAGE', 'the core has only a part of a page', where, { pfn, bytes });
     }
     return parts;
   }
@@ -117,13 +91,13 @@ export class ProgramCoreReader implements ImageReader {
       const bytesOffset = offset + first * PAGE_BYTES;
       await input.fill(bytesOffset, bytes, 'ELF/segments', 'foreign/elf 5.1');
       const again = Math.min(count, Math.max(0, Math.ceil((this.#kept - bytesOffset) / PAGE_BYTES)));
-      this.#options.origin?.skip(again);
+      this.options.origin?.skip(again);
       if (again < count) {
         await this.#keepTo(input, bytesOffset + again * PAGE_BYTES);
-        this.#options.origin?.pages(count - again);
+        this.options.origin?.pages(count - again);
         this.#kept = bytesOffset + bytes.byteLength;
       }
-      this.#offset = Math.max(this.#offset, bytesOffset + bytes.byteLength);
+      this.offset = Math.max(this.offset, bytesOffset + bytes.byteLength);
       yield pagesEvent(firstPfn + first, count, bytes, bytesOffset);
     }
   }
@@ -135,7 +109,7 @@ export class ProgramCoreReader implements ImageReader {
       for (const { at, offset, bytes } of parts) {
         await input.fill(offset, page.subarray(at, at + bytes), 'ELF/segments', 'foreign/elf 5.1');
       }
-      this.#options.origin?.skip(1);
+      this.options.origin?.skip(1);
       yield pagesEvent(pfn, 1, page, -1);
     }
   }
@@ -144,7 +118,7 @@ export class ProgramCoreReader implements ImageReader {
     for (const { firstPfn, pages } of zero) {
       for (let first = 0; first < pages; first += ZERO_STEP) {
         const count = Math.min(ZERO_STEP, pages - first);
-        this.#options.origin?.skip(count);
+        this.options.origin?.skip(count);
         yield pagesEvent(firstPfn + first, count, null, -1);
       }
     }
@@ -152,7 +126,7 @@ export class ProgramCoreReader implements ImageReader {
 
   async #keepTo(input: RandomInput, end: number): Promise<void> {
     if (end <= this.#kept) return;
-    await input.keep(this.#options.origin, this.#kept, end);
+    await input.keep(this.options.origin, this.#kept, end);
     this.#kept = end;
   }
 
@@ -197,7 +171,7 @@ export class ProgramCoreReader implements ImageReader {
     if (cpus.length > 0 && statuses.length > 0 && cpus.length !== statuses.length) {
       const place = { offset: notes[0].offset, path: 'ELF/notes', section: 'foreign/elf 5.2' };
       const data = { statuses: statuses.length, qemu: cpus.length };
-      this.#findings.report('strict', 'COUNT_MISMATCH', "not every CPU has a status and a note of QEMU's", place, data);
+      this.found.report('strict', 'COUNT_MISMATCH', "not every CPU has a status and a note of QEMU's", place, data);
     }
     return events;
   }
@@ -210,13 +184,13 @@ export class ProgramCoreReader implements ImageReader {
       if (!(error instanceof TransmigrateError)) throw error;
       const { offset: at = offset, path = 'ELF/notes', section = 'foreign/elf 3' } = error;
       const place = { offset: at, path, section };
-      this.#findings.report('warning', code, 'a note cannot be read', place, { code: error.code });
+      this.found.report('warning', code, 'a note cannot be read', place, { code: error.code });
       return undefined;
     }
   }
 
   #listSegments({ header, segments }: ElfFile): void {
-    const { onNative } = this.#options;
+    const { onNative } = this.options;
     if (onNative === undefined) return;
     const fields = { machine: header.machine, segments: segments.length };
     const bytes = ELF_SIZES[header.wordBytes].header;

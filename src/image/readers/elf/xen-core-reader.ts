@@ -5,20 +5,17 @@ import { XenCore } from '../../../foreign/elf/xen-core.ts';
 import { XEN_SECTION } from '../../../foreign/elf/xen-notes.ts';
 import { BODY } from '../../../foreign/xen-libxc/constants.ts';
 import { contextFrames } from '../../../foreign/xen-libxc/guest-context.ts';
-import type { ByteSource } from '../../../io/source.ts';
-import type { Work } from '../../../io/work.ts';
 import { LIMITS } from '../../../stream/limits.ts';
 import { PAGE_CLASS, type PageRun } from '../../../stream/records/ram.ts';
 import { ExtentLog } from '../../extent-log.ts';
 import { DEVICE_FORMAT, type ImageEvent } from '../../model/event.ts';
-import type { ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
 import { fileDevice } from '../file-device.ts';
-import { FoundFindings } from '../found.ts';
 import { keepBytes, RandomInput } from '../random-input.ts';
 import { blob } from '../xen/states.ts';
 import { hvmEvents, pvContext, pvEvents } from './context-vcpus.ts';
 import { checkShape, headOf, noPfn, versionOf, widthOf } from './xen-core-head.ts';
 import { checkWhole, elfEnd, reportGaps, trailingOf } from './places.ts';
+import { WholeReader } from '../whole-reader.ts';
 
 /** Entries of the table that are read at once. */
 const TABLE_STEP = 8192;
@@ -37,36 +34,13 @@ interface TableLook {
 }
 
 /** Reads a core of Xen's shape as events of the model. It goes back in the file: the table names pages before it. */
-export class XenCoreReader implements ImageReader {
+export class XenCoreReader extends WholeReader {
   readonly format = 'xen-core';
-  readonly #source: ByteSource;
-  readonly #options: ReaderOptions & Work;
-  readonly #findings = new FoundFindings();
-  readonly checkpoints = { complete: 0, end: 0 };
-  trailing = { bytes: 0, zero: true };
-  #offset = 0;
   /** By number: the order in which devices are named first. */
   #devices = 0;
 
-  constructor(source: ByteSource, options: ReaderOptions & Work = {}) {
-    this.#source = source;
-    this.#options = options;
-  }
-
-  get offset(): number {
-    return this.#offset;
-  }
-
-  findings(): readonly ImageFinding[] {
-    return this.#findings.kept;
-  }
-
-  findingCounts(): ReadonlyMap<string, number> {
-    return this.#findings.counts;
-  }
-
   async *events(): AsyncGenerator<ImageEvent, void, undefined> {
-    const input = new RandomInput(this.#source, this.#options);
+    const input = new RandomInput(this.source, this.options);
     const core = await XenCore.open(input.random);
     checkShape(core);
     this.#listSections(core);
@@ -90,16 +64,16 @@ export class XenCoreReader implements ImageReader {
     }
     checkWhole(input, end);
     yield* this.#inOrder(core, input, end, tableDevice);
-    await reportGaps(input, core.file, end, this.#findings);
-    this.trailing = await trailingOf(input, end, this.#findings, 'foreign/elf 4');
-    if (!input.container) await input.keep(this.#options.origin, end, input.size);
-    this.#offset = input.size;
+    await reportGaps(input, core.file, end, this.found);
+    this.trailing = await trailingOf(input, end, this.found, 'foreign/elf 4');
+    if (!input.container) await input.keep(this.options.origin, end, input.size);
+    this.offset = input.size;
     yield { kind: 'end', bytes: end };
   }
 
   /** The pages, and for ORIGIN all that stands before, between and behind pages and table, in the file's order. */
   async *#inOrder(core: XenCore, input: RandomInput, end: number, tableDevice: number): AsyncGenerator<ImageEvent> {
-    const { origin } = this.#options;
+    const { origin } = this.options;
     const pagesEnd = core.pagesAt + core.pageCount * core.pageBytes;
     const tableEnd = core.table.offset + core.table.bytes;
     const tableFirst = core.table.offset < core.pagesAt;
@@ -130,7 +104,7 @@ export class XenCoreReader implements ImageReader {
       const bytes = buffer.subarray(0, count * pageBytes);
       const bytesOffset = core.pagesAt + first * pageBytes;
       await input.fill(bytesOffset, bytes, 'ELF/xen_pages', 'foreign/elf 4.3');
-      this.#offset = bytesOffset + bytes.byteLength;
+      this.offset = bytesOffset + bytes.byteLength;
       const entries = pfns.subarray(0, count);
       this.#keepPages(entries, bytes, pageBytes, bytesOffset);
       yield { kind: 'pages', bytesOffset, runs: () => entryRuns(entries, bytes, pageBytes) };
@@ -139,7 +113,7 @@ export class XenCoreReader implements ImageReader {
 
   /** Pages of entries that stand for none are no pages of the model, and zero, which is looked at. */
   #keepPages(pfns: Float64Array, bytes: Uint8Array, pageBytes: number, offset: number): void {
-    const { origin } = this.#options;
+    const { origin } = this.options;
     for (let entry = 0; entry < pfns.length;) {
       let run = 1;
       while (entry + run < pfns.length && pfns[entry + run] < 0 === pfns[entry] < 0) run++;
@@ -149,7 +123,7 @@ export class XenCoreReader implements ImageReader {
         if (origin !== undefined) keepBytes(origin, part);
         if (!isZeroRange(part, 0, part.byteLength)) {
           const place = { offset: offset + entry * pageBytes, path: 'ELF/xen_pages', section: 'foreign/elf 4.3' };
-          this.#findings.report('warning', 'ENTRY_CONTENT', 'a page without a number is not zero', place);
+          this.found.report('warning', 'ENTRY_CONTENT', 'a page without a number is not zero', place);
         }
       }
       entry += run;
@@ -158,13 +132,13 @@ export class XenCoreReader implements ImageReader {
 
   /** The table for ORIGIN: a p2m is a device, pfns alone are neighbours for the most part (foreign/origin 2.3). */
   async #keepTable(core: XenCore, device: number): Promise<void> {
-    const { origin } = this.#options;
+    const { origin } = this.options;
     if (origin === undefined) return;
     if (device >= 0) {
       origin.device(device, 0, core.table.bytes);
       return;
     }
-    const input = new RandomInput(this.#source, this.#options);
+    const input = new RandomInput(this.source, this.options);
     const { offset, bytes } = core.table;
     for await (const step of input.steps(offset, offset + bytes, 'ELF/xen_pfn', 'foreign/elf 4.3')) {
       const copy = step.slice();
@@ -202,11 +176,10 @@ export class XenCoreReader implements ImageReader {
     }
     const place = { offset: core.table.offset, path: `ELF/xen_${core.tableKind}`, section: 'foreign/elf 4.3' };
     if (!ascending) {
-      this.#findings.report('strict', 'TABLE_ORDER', 'the pages are not in the order of their numbers', place);
+      this.found.report('strict', 'TABLE_ORDER', 'the pages are not in the order of their numbers', place);
       const twice = valid - log.countPresent();
       const data = { pages: twice };
-      if (twice > 0)
-        this.#findings.report('warning', 'PFN_TWICE', 'pages are there twice; the last counts', place, data);
+      if (twice > 0) this.found.report('warning', 'PFN_TWICE', 'pages are there twice; the last counts', place, data);
     }
     return { wanted };
   }
@@ -223,13 +196,7 @@ export class XenCoreReader implements ImageReader {
     if (vcpus !== core.vcpuCount || pages !== core.pageCount) {
       const place = { offset: core.allNotes[0]?.offset ?? 0, path: 'ELF/notes/header', section: 'foreign/elf 4.1' };
       const data = { vcpus, contexts: core.vcpuCount, pages, entries: core.pageCount };
-      this.#findings.report(
-        'strict',
-        'COUNT_MISMATCH',
-        'the header note counts otherwise than the sections',
-        place,
-        data,
-      );
+      this.found.report('strict', 'COUNT_MISMATCH', 'the header note counts otherwise than the sections', place, data);
     }
     return contexts;
   }
@@ -241,13 +208,13 @@ export class XenCoreReader implements ImageReader {
       const isPv = core.tableKind === 'p2m';
       const context = isPv ? pvContext(entry, width) : entry;
       if (context === undefined || (!isPv && !HVM_CONTEXT_BYTES.includes(entry.byteLength))) {
-        this.#findings.report('warning', 'CONTEXT_INVALID', 'the context of a vCPU has another length', place);
+        this.found.report('warning', 'CONTEXT_INVALID', 'the context of a vCPU has another length', place);
       } else if (isPv) {
         const pfnOf = (frame: number): number => wanted.get(frame) ?? -1;
         const { events, lost } = pvEvents(vcpu, context, width, pfnOf, place);
         if (lost !== undefined) {
           const data = { frame: lost.frame, register: lost.what };
-          this.#findings.report('warning', 'FRAME_UNKNOWN', 'a context names a frame that is no page', place, data);
+          this.found.report('warning', 'FRAME_UNKNOWN', 'a context names a frame that is no page', place, data);
         }
         yield* events;
       } else {
@@ -278,7 +245,7 @@ export class XenCoreReader implements ImageReader {
   }
 
   #listSections(core: XenCore): void {
-    const { onNative } = this.#options;
+    const { onNative } = this.options;
     if (onNative === undefined) return;
     const { sections, header } = core.file;
     const fields = { machine: header.machine, sections: sections.length, tableKind: core.tableKind };

@@ -11,16 +11,14 @@ import {
 } from '../../../foreign/libvirt/save-image.ts';
 import { parseQemuStreamHead, QEMU_STREAM } from '../../../foreign/qemu/stream-head.ts';
 import { unpackPieces } from '../../../io/compressed/unpack.ts';
-import type { ByteSource } from '../../../io/source.ts';
-import type { Work } from '../../../io/work.ts';
 import { LIMITS } from '../../../stream/limits.ts';
 import { DEVICE_FORMAT, type ImageEvent, type ImageHead } from '../../model/event.ts';
-import type { ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
 import { fileDevice } from '../file-device.ts';
-import { FoundFindings } from '../found.ts';
 import { keepBytes, RandomInput } from '../random-input.ts';
 import { blob } from '../xen/states.ts';
+import type { OriginRecorder } from '../../origin/recorder.ts';
 import { domainOf } from './domain-xml.ts';
+import { WholeReader } from '../whole-reader.ts';
 
 /** Bytes of XML that also stand in ABOUT: that has room for 1 MiB in all (stream 6.1). */
 const XML_SHOWN_BYTES = 256 * 1024;
@@ -30,36 +28,12 @@ const PART_BYTES = LIMITS.deviceBytes;
 const TEXT_DEVICES = 2;
 
 /** Reads a save image of libvirt: its texts, and QEMU's stream as it is stored, which is not looked into. */
-export class LibvirtReader implements ImageReader {
+export class LibvirtReader extends WholeReader {
   readonly format = 'libvirt';
-  readonly #source: ByteSource;
-  readonly #options: ReaderOptions & Work;
-  readonly #findings = new FoundFindings();
-  readonly checkpoints = { complete: 0, end: 0 };
-  /** All to the end of the file is QEMU's. */
-  readonly trailing = { bytes: 0, zero: true };
-  #offset = 0;
   #devices = 0;
 
-  constructor(source: ByteSource, options: ReaderOptions & Work = {}) {
-    this.#source = source;
-    this.#options = options;
-  }
-
-  get offset(): number {
-    return this.#offset;
-  }
-
-  findings(): readonly ImageFinding[] {
-    return this.#findings.kept;
-  }
-
-  findingCounts(): ReadonlyMap<string, number> {
-    return this.#findings.counts;
-  }
-
   async *events(): AsyncGenerator<ImageEvent, void, undefined> {
-    const input = new RandomInput(this.#source, this.#options);
+    const input = new RandomInput(this.source, this.options);
     const start = new Uint8Array(Math.min(LIBVIRT.headerBytes, input.size));
     await input.fill(0, start, 'libvirt/header', 'foreign/libvirt 1');
     const bytes = new Uint8Array(Math.min(libvirtHeadBytes(start), input.size));
@@ -72,31 +46,31 @@ export class LibvirtReader implements ImageReader {
     yield headOf(head, compression);
     yield* this.#texts(bytes, head);
     yield* this.#stream(input, head.streamOffset, streamBytes, formatOf(compression));
-    this.#offset = input.size;
+    this.offset = input.size;
     yield { kind: 'end', bytes: input.size };
   }
 
   #look(head: LibvirtHead): void {
-    const { onNative } = this.#options;
+    const { onNative } = this.options;
     const { version, wasRunning, compression, dataBytes, streamOffset } = head;
     const fields = { version, wasRunning, compression, partial: head.partial };
     const row = { layer: 'libvirt', fields: {} };
     onNative?.({ ...row, name: 'HEADER', offset: 0, bytes: LIBVIRT.headerBytes, section: 'foreign/libvirt 1', fields });
     const text = { offset: LIBVIRT.headerBytes, bytes: dataBytes, section: 'foreign/libvirt 2' };
     onNative?.({ ...row, name: 'TEXTS', ...text });
-    const bytes = (this.#source.size ?? streamOffset) - streamOffset;
+    const bytes = (this.source.size ?? streamOffset) - streamOffset;
     onNative?.({ ...row, name: 'STREAM', offset: streamOffset, bytes, section: 'foreign/libvirt 3' });
     if (head.partial) {
       const place = { offset: 0, path: 'libvirt/magic', section: 'foreign/libvirt 1' };
-      this.#findings.report('broken', 'UNFINISHED', 'libvirt had not finished writing it', place);
+      this.found.report('broken', 'UNFINISHED', 'libvirt had not finished writing it', place);
     }
     if (!head.zeroPadded) {
       const place = { offset: LIBVIRT.headerBytes, path: 'libvirt/data', section: 'foreign/libvirt 2' };
-      this.#findings.report('strict', 'PADDING', 'what pads the texts is not zero', place);
+      this.found.report('strict', 'PADDING', 'what pads the texts is not zero', place);
     }
     if (isZeroRange(head.reserved, 0, head.reserved.byteLength)) return;
     const place = { offset: LIBVIRT.headerBytes - head.reserved.byteLength, path: 'libvirt/reserved' };
-    this.#findings.report('strict', 'RESERVED_FIELD', 'reserved fields are not zero', {
+    this.found.report('strict', 'RESERVED_FIELD', 'reserved fields are not zero', {
       ...place,
       section: 'foreign/libvirt 1',
     });
@@ -135,7 +109,7 @@ export class LibvirtReader implements ImageReader {
 
   /** XML and cookie as devices; what is around them is framing. */
   *#texts(bytes: Uint8Array, head: LibvirtHead): Generator<ImageEvent> {
-    const { origin } = this.#options;
+    const { origin } = this.options;
     origin?.literal(bytes.subarray(0, LIBVIRT.headerBytes));
     let at: number = LIBVIRT.headerBytes;
     for (const { name, format, start, end } of textsOf(bytes, head)) {
@@ -164,9 +138,9 @@ export class LibvirtReader implements ImageReader {
       const length = Math.min(PART_BYTES, bytes - part * PART_BYTES);
       const place = { offset, bytes: length, path: 'libvirt/stream', section: 'foreign/libvirt 3' };
       const event = await fileDevice(input, { name: `qemu-stream-${part}`, format }, place);
-      this.#options.origin?.device(this.#devices, 0, length);
+      this.options.origin?.device(this.#devices, 0, length);
       this.#devices++;
-      this.#offset = offset + length;
+      this.offset = offset + length;
       yield event;
     }
   }
@@ -175,7 +149,7 @@ export class LibvirtReader implements ImageReader {
 /** Steps in which zeros are told from other bytes. */
 const KEEP_STEP = 4096;
 
-function keepInSteps(origin: ReaderOptions['origin'], bytes: Uint8Array): void {
+function keepInSteps(origin: OriginRecorder | undefined, bytes: Uint8Array): void {
   if (origin === undefined) return;
   for (let at = 0; at < bytes.byteLength; at += KEEP_STEP) keepBytes(origin, bytes.subarray(at, at + KEEP_STEP));
 }

@@ -1,41 +1,17 @@
-import type { ByteSource } from '../../../io/source.ts';
-import { watchedPieces, type Work } from '../../../io/work.ts';
+import { watchedPieces } from '../../../io/work.ts';
 import { PAGE_CLASS, type PageRun } from '../../../stream/records/ram.ts';
 import { MACHINE, type ImageEvent } from '../../model/event.ts';
-import type { ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
-import { FoundFindings } from '../found.ts';
+import { WholeReader } from '../whole-reader.ts';
 
 const PAGE_BYTES = 4096;
 
 /** Reads raw memory (spec/foreign/raw.md): page i stands at i times 4096. In one pass, also from a pipe. */
-export class RawReader implements ImageReader {
+export class RawReader extends WholeReader {
   readonly format = 'raw';
-  readonly #source: ByteSource;
-  readonly #options: ReaderOptions & Work;
-  readonly #findings = new FoundFindings();
-  readonly checkpoints = { complete: 0, end: 0 };
-  readonly trailing = { bytes: 0, zero: true };
   /** A page whose end comes with the next piece. */
   readonly #page = new Uint8Array(PAGE_BYTES);
   #used = 0;
   #pages = 0;
-
-  constructor(source: ByteSource, options: ReaderOptions & Work = {}) {
-    this.#source = source;
-    this.#options = options;
-  }
-
-  get offset(): number {
-    return this.#pages * PAGE_BYTES + this.#used;
-  }
-
-  findings(): readonly ImageFinding[] {
-    return this.#findings.kept;
-  }
-
-  findingCounts(): ReadonlyMap<string, number> {
-    return this.#findings.counts;
-  }
 
   async *events(): AsyncGenerator<ImageEvent, void, undefined> {
     yield {
@@ -48,13 +24,16 @@ export class RawReader implements ImageReader {
       pageSize: PAGE_BYTES,
       about: { source: { hypervisor: 'unknown', versions: {} } },
     };
-    for await (const piece of watchedPieces(this.#source, this.#options)) yield* this.#take(piece);
+    for await (const piece of watchedPieces(this.source, this.options)) {
+      this.offset += piece.byteLength;
+      yield* this.#take(piece);
+    }
     if (this.#used > 0) {
       const offset = this.#pages * PAGE_BYTES;
-      const place = { offset, path: this.#source.name, section: 'foreign/raw 2' };
+      const place = { offset, path: this.source.name, section: 'foreign/raw 2' };
       const data = { bytes: this.#used };
-      this.#findings.report('warning', 'PARTIAL_PAGE', 'the memory ends within a page', place, data);
-      this.#options.origin?.literal(this.#page.subarray(0, this.#used));
+      this.found.report('warning', 'PARTIAL_PAGE', 'the memory ends within a page', place, data);
+      this.options.origin?.literal(this.#page.subarray(0, this.#used));
     }
     yield { kind: 'end', bytes: this.offset };
   }
@@ -79,7 +58,7 @@ export class RawReader implements ImageReader {
   #event(source: Uint8Array, pages: number): ImageEvent {
     const firstPfn = this.#pages;
     this.#pages += pages;
-    this.#options.origin?.pages(pages);
+    this.options.origin?.pages(pages);
     return {
       kind: 'pages',
       bytesOffset: firstPfn * PAGE_BYTES,

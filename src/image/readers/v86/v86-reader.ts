@@ -12,7 +12,6 @@ import {
   type SaveState,
   type StateHead,
 } from '../../../foreign/v86/save-state.ts';
-import type { ByteSource } from '../../../io/source.ts';
 import type { Work } from '../../../io/work.ts';
 import { PAGE_CLASS, type PageRun } from '../../../stream/records/ram.ts';
 import {
@@ -23,10 +22,10 @@ import {
   type ImageHead,
   type PagesEvent,
 } from '../../model/event.ts';
-import type { ImageFinding, ImageReader, ReaderOptions } from '../../model/reader.ts';
-import { FoundFindings } from '../found.ts';
+import type { ReaderOptions } from '../../model/reader.ts';
 import { RandomInput } from '../random-input.ts';
 import { blob } from '../xen/states.ts';
+import { WholeReader } from '../whole-reader.ts';
 
 /** Pages that are read at once: 1 MiB. */
 const STEP_PAGES = 256;
@@ -53,49 +52,25 @@ interface Split {
 }
 
 /** Reads a state that v86 saved: memory as pages, the processor, and all the rest as one device blob. */
-export class V86Reader implements ImageReader {
+export class V86Reader extends WholeReader<V86ReaderOptions> {
   readonly format = 'v86';
-  readonly #source: ByteSource;
-  readonly #options: V86ReaderOptions;
-  readonly #findings = new FoundFindings();
-  readonly checkpoints = { complete: 0, end: 0 };
-  /** Known before the head is handed out. */
-  trailing = { bytes: 0, zero: true };
-  #offset = 0;
-
-  constructor(source: ByteSource, options: V86ReaderOptions = {}) {
-    this.#source = source;
-    this.#options = options;
-  }
-
-  get offset(): number {
-    return this.#offset;
-  }
-
-  findings(): readonly ImageFinding[] {
-    return this.#findings.kept;
-  }
-
-  findingCounts(): ReadonlyMap<string, number> {
-    return this.#findings.counts;
-  }
 
   async *events(): AsyncGenerator<ImageEvent, void, undefined> {
-    const input = new RandomInput(this.#source, this.#options);
+    const input = new RandomInput(this.source, this.options);
     const split = await this.#split(input);
     const { head, devices } = split;
     await this.#trailing(input, head);
     this.#list(head);
     const state = parseSaveState(devices);
-    const release = this.#options.version ?? releaseOfState(state.tree.length);
+    const release = this.options.version ?? releaseOfState(state.tree.length);
     const { halted, registers, segments, gdtr, idtr, fxsave } = registersOf(state);
     yield headOf(state, release, split.memory);
     yield { kind: 'vcpu', vcpu: { vcpu: 0, online: true, halted, registers: { ...registers }, segments, gdtr, idtr } };
     yield { kind: 'vcpu-state', vcpu: 0, stateKind: VCPU_STATE.fxsave, content: fxsave };
     yield blob(DEVICE.name, DEVICE_FORMAT.v86, release, devices);
     yield* this.#buffers(input, split);
-    if (!input.container) await input.keep(this.#options.origin, head.totalBytes, input.size);
-    this.#offset = input.size;
+    if (!input.container) await input.keep(this.options.origin, head.totalBytes, input.size);
+    this.offset = input.size;
     yield { kind: 'end', bytes: head.totalBytes };
   }
 
@@ -142,12 +117,12 @@ export class V86Reader implements ImageReader {
     this.trailing = { bytes, zero: await input.isZero(totalBytes, input.size) };
     if (input.container) return;
     const place = { offset: totalBytes, path: 'v86 state', section: SECTION };
-    this.#findings.report('broken', 'TRAILING_DATA', 'bytes follow the state', place, { bytes });
+    this.found.report('broken', 'TRAILING_DATA', 'bytes follow the state', place, { bytes });
   }
 
   /** The buffers in the file's order: the pages where they stand, and for ORIGIN where the others are in the blob. */
   async *#buffers(input: RandomInput, split: Split): AsyncGenerator<ImageEvent> {
-    const { origin } = this.#options;
+    const { origin } = this.options;
     const { head, memory, offsets, bitmap, packed } = split;
     let at = 0;
     for (const [id, { offset, length }] of head.buffers.entries()) {
@@ -161,7 +136,7 @@ export class V86Reader implements ImageReader {
   }
 
   async *#pages(input: RandomInput, { bitmap, memoryBytes, packedOffset }: StateMemory): AsyncGenerator<ImageEvent> {
-    const { origin } = this.#options;
+    const { origin } = this.options;
     const pages = memoryBytes / V86_PAGE_BYTES;
     const buffer = new Uint8Array(STEP_PAGES * V86_PAGE_BYTES);
     let at = packedOffset;
@@ -176,7 +151,7 @@ export class V86Reader implements ImageReader {
         origin?.pages(length);
         yield pagesEvent(first, length, bytes, at);
         at += bytes.byteLength;
-        this.#offset = at;
+        this.offset = at;
       } else {
         origin?.skip(length);
         yield pagesEvent(first, length, null, -1);
@@ -186,7 +161,7 @@ export class V86Reader implements ImageReader {
   }
 
   #list({ buffers, totalBytes, tree }: StateHead): void {
-    const { onNative } = this.#options;
+    const { onNative } = this.options;
     const start = buffers[0]?.offset ?? totalBytes;
     const fields = { entries: tree.length, buffers: buffers.length };
     onNative?.({ layer: 'v86', name: 'HEADER', offset: 0, bytes: start, section: SECTION, fields });
