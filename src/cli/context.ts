@@ -76,7 +76,7 @@ export function startProgress(context: Context, options: GlobalOptions, label: s
   return progress;
 }
 
-/** How long the end of a pipe is given to turn out to be that of a Ctrl-C. */
+/** How long the end of a pipe, or of a host, is given to turn out to be that of a Ctrl-C. */
 const CTRL_C_MS = 50;
 
 /**
@@ -91,6 +91,16 @@ export async function unlessCancelled(
 ): Promise<void> {
   if (source?.size === null && error?.code === 'TRUNCATED') await sleep(CTRL_C_MS);
   if (context.signal.aborted) throw new TransmigrateError('CANCELLED', 'cancelled');
+}
+
+/**
+ * What a command failed with; or CANCELLED when all that it says is that the host was lost, and Ctrl-C was pressed: the
+ * host may have got the same signal, and have ended first.
+ */
+export async function unlessInterrupted(context: Context, thrown: unknown): Promise<unknown> {
+  if (!(thrown instanceof TransmigrateError) || thrown.code !== 'HOST_UNREACHABLE') return thrown;
+  if (!context.signal.aborted) await sleep(CTRL_C_MS);
+  return context.signal.aborted ? new TransmigrateError('CANCELLED', 'cancelled', { cause: thrown }) : thrown;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { EXIT, ERRORS, TransmigrateError } from '../errors.ts';
+import { classOfCode, EXIT, ERRORS, TransmigrateError } from '../errors.ts';
 import type { ErrorJson } from '../errors.ts';
 import type { Context } from './context.ts';
 import { escapeText } from './escape.ts';
@@ -33,7 +33,12 @@ export async function reportFailure(context: Context, thrown: unknown, asJson: b
 /** `transmigrate: WHAT (CODE at ...)`, and what to do next. Who cancels knows what to do: that is one line. */
 export function failureLines(failure: TransmigrateError): string[] {
   const json = failure.toJSON();
-  if (failure.code === 'CANCELLED') return ['transmigrate: cancelled (CANCELLED). Nothing was changed.'];
+  if (failure.code === 'CANCELLED') {
+    const { cause } = failure;
+    const lost = cause instanceof TransmigrateError && classOfCode(cause.code) === 'transport';
+    const known = lost ? 'The host was lost before it said what became of it.' : 'Nothing was changed.';
+    return [`transmigrate: cancelled (CANCELLED). ${known}`];
+  }
   const debug = failure.code === 'INTERNAL' ? ' With TRANSMIGRATE_DEBUG=1 it says where it happened.' : '';
   return [`transmigrate: ${problemText(json)}`, escapeText(failure.next) + debug];
 }

@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
 import type { Command } from 'commander';
 import { EXIT, TransmigrateError } from '../errors.ts';
-import type { Context } from './context.ts';
+import { unlessInterrupted, type Context } from './context.ts';
 import { reportFailure } from './failure.ts';
 import { withCommandWord } from './first-word.ts';
 import { allCommands } from './program-frame.ts';
@@ -23,7 +23,7 @@ export async function run(argv: readonly string[], context: Context): Promise<nu
     if (thrown instanceof CommanderError) {
       context.exitCode = thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
     } else {
-      await reportFailure(context, thrown, asksForJson(argv)).catch(() => {
+      await reportFailure(context, await unlessInterrupted(context, thrown), asksForJson(argv)).catch(() => {
         // There is nowhere left to say it.
         context.exitCode = EXIT.store;
       });

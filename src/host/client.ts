@@ -239,7 +239,9 @@ export class HostClient {
     const id = randomUUID();
     const leave = new AbortController();
     let limit: NodeJS.Timeout | undefined;
+    let cancelled = false;
     const cancel = (): void => {
+      cancelled = true;
       limit = setTimeout(() => leave.abort(), CANCEL_MS);
       // What the host does not know yet, or no longer, has nothing to cancel.
       this.#ask('DELETE', `/v1/work/${id}`).catch(() => leave.abort());
@@ -248,7 +250,9 @@ export class HostClient {
     try {
       return await this.#events(path, { ...sent, work: id, signal: leave.signal }, onProgress);
     } catch (error) {
-      if (!leave.signal.aborted) throw error;
+      // A host that ends, or is left, while it cancels says nothing more: then that it was cancelled is all there is.
+      const lost = error instanceof TransmigrateError && error.code === 'HOST_UNREACHABLE';
+      if (!leave.signal.aborted && !(lost && cancelled)) throw error;
       throw new TransmigrateError('CANCELLED', 'cancelled', { cause: error });
     } finally {
       signal?.removeEventListener('abort', cancel);

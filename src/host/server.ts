@@ -84,6 +84,9 @@ async function handle(host: Host, works: WorkList, request: IncomingMessage, res
   response.on('close', () => {
     if (!response.writableFinished) gone.abort();
   });
+  // Node closes a connection that is to be closed as soon as the answer is out, whatever is still being sent over it;
+  // who sends it then sees a broken pipe before the answer. Its sender closes it, or `letEnd` does.
+  response.setHeader('connection', 'keep-alive');
   response.on('finish', () => letEnd(request));
   // What is wrong with a connection that breaks shows in `close`.
   request.on('error', () => undefined);

@@ -221,6 +221,24 @@ test('Ctrl-C ends it with 130, also when the library hears nothing, and takes th
   assert.equal(said, 'transmigrate: cancelled (CANCELLED). Nothing was changed.\n');
 });
 
+test('a host that is lost with Ctrl-C, before or after it, is no failure of its own', async () => {
+  const lost = new TransmigrateError('HOST_UNREACHABLE', 'The connection was lost');
+  for (const interrupted of [true, false]) {
+    const world = fakeWorld({
+      library: {
+        connectHost: () => {
+          if (interrupted) setTimeout(() => world.cancel.abort(), 10);
+          return Promise.reject(lost);
+        },
+      },
+    });
+    assert.equal(await run(['list'], world.context), interrupted ? 130 : 13);
+    const said = 'transmigrate: cancelled (CANCELLED). The host was lost before it said what became of it.\n';
+    if (interrupted) assert.equal(world.err.text, said);
+    else assert.match(world.err.text, /HOST_UNREACHABLE/);
+  }
+});
+
 test('colours only on a terminal, and not when somebody said no', async () => {
   const coloured = async (argv: string[], env = {}, isTTY = true) =>
     (await runIn([...argv, 'x.tmig'], { env, out: new Kept({ isTTY }) })).out.includes('\u001b[');

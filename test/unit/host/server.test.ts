@@ -1,7 +1,7 @@
 /** The host's socket: who may open it, what it answers to what is wrong, and what ends with it. */
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
-import { request as httpRequest, type Server } from 'node:http';
+import { createServer as createHttpServer, request as httpRequest, type Server } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -210,6 +210,30 @@ describe('what is wrong with a request is answered by its code, and ends nothing
 });
 
 describe('images through the socket', () => {
+  it('that are refused are answered, also to who goes on sending and looks later', async () => {
+    const socket = connect(socketPath);
+    let broken: Error | null = null;
+    socket.on('error', (cause) => (broken = cause));
+    const head = [
+      'POST /v1/restore?choice=%7B%22name%22%3A1%7D HTTP/1.1',
+      'host: x',
+      'content-type: application/octet-stream',
+      'content-length: 100000000',
+      'connection: close',
+    ];
+    socket.write(`${head.join('\r\n')}\r\n\r\n`);
+    for (let piece = 0; piece < 20; piece++) {
+      socket.write(new Uint8Array(65_536));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    assert.equal(broken, null);
+    const said = await new Promise<string>((resolve) => {
+      socket.setEncoding('latin1').once('data', (text: unknown) => resolve(String(text)));
+    });
+    assert.match(said, /^HTTP\/1\.1 400 /);
+    socket.destroy();
+  });
+
   async function imageOf(name: string, after: 'run' | 'pause' | 'stop'): Promise<Buffer> {
     const parts: Buffer[] = [];
     const result = await client.saveTo(name, { after, codec: 'raw' }, (bytes) => {
@@ -301,6 +325,22 @@ describe('what is cancelled', () => {
   it('before it was sent, is not sent', async () => {
     const signal = AbortSignal.abort();
     await assert.rejects(client.save('none', { path: '/x' }, { signal }), code('CANCELLED'));
+  });
+
+  it('on a host that ends meanwhile was cancelled, and no connection was lost', async () => {
+    const path = join(directory.path, 'ends.sock');
+    const ending = createHttpServer((request, response) => {
+      if (request.method === 'DELETE') ending.closeAllConnections();
+      else response.write('\n');
+    });
+    await new Promise<void>((resolve) => ending.listen(path, resolve));
+    const cancel = new AbortController();
+    const image = new Readable({ read: () => undefined });
+    const restored = new HostClient(path).restore({}, { signal: cancel.signal }, image);
+    restored.catch(() => undefined);
+    setTimeout(() => cancel.abort(), 20);
+    await assert.rejects(restored, code('CANCELLED'));
+    ending.close();
   });
 
   it('is not what somebody else asked for', async () => {
