@@ -72,7 +72,7 @@ export class SyntheticMachine extends FakeMachine {
 }
 
 export class SyntheticDriver implements Driver {
-  readonly kinds = [{ name: 'fake', versions: ['1.0'], pageBytes: PAGE, deviceBytes: 8 }];
+  readonly kinds = [{ name: 'fake', versions: ['1.0'], pageBytes: PAGE, deviceBytes: 8, tmem: true }];
   /** What the next guest that is created has. */
   next: SyntheticMachine | null = null;
   last: SyntheticMachine | null = null;

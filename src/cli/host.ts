@@ -4,6 +4,7 @@ import { TransmigrateError } from '../errors.ts';
 import { defaultSocketPath } from '../host/socket-path.ts';
 import type { TlsFiles } from '../host/tls-files.ts';
 import type { Context } from './context.ts';
+import { escapeText } from './escape.ts';
 import { addExamples } from './examples.ts';
 import { addHostOptions, hostOf, type HostOptions } from './host-connection.ts';
 import { parseAddress } from './limits.ts';
@@ -23,13 +24,15 @@ interface RunOptions extends HostOptions {
 
 const DEFAULT_TMEM = '256M';
 
-/** `transmigrate host run`, `transmigrate host info` and `transmigrate host describe`. */
+/** `transmigrate host run`, `info`, `close`, `open` and `describe`. */
 export function hostCommand(context: Context): Command {
   return new Command('host')
     .summary('run the host that guests live on, or ask about it')
     .description('The host is a process that runs guests and listens on a unix socket, which only its user can open.')
     .addCommand(runCommand(context))
     .addCommand(infoCommand(context))
+    .addCommand(closeCommand(context))
+    .addCommand(openCommand(context))
     .addCommand(describeCommand(context));
 }
 
@@ -116,15 +119,52 @@ function infoCommand(context: Context): Command {
       const info = await (await hostOf(context, options)).info();
       if (options.json === true) await context.stdout.writeJson(info);
       else {
-        const { version, pid, guests, tmem } = info;
+        const { version, pid, guests, tmem, closed } = info;
         const lent =
           tmem === null
             ? 'tmem is off'
             : `tmem: ${plural(tmem.pages, 'page')}, ${formatBytes(tmem.usedBytes)} of ${formatBytes(tmem.limitBytes)}`;
-        await context.stdout.writeLines([`transmigrate ${version}, process ${pid}`, plural(guests, 'guest'), lent]);
+        const shut = closed === null ? [] : [escapeText(`closed to machines of other hosts: ${closed}`)];
+        const lines = [`transmigrate ${version}, process ${pid}`, plural(guests, 'guest'), lent, ...shut];
+        await context.stdout.writeLines(lines);
       }
     });
   return addHostOptions(command);
+}
+
+/** Before the machine that it is on is taken away, say. */
+function closeCommand(context: Context): Command {
+  const command = new Command('close')
+    .summary('refuse machines of other hosts')
+    .description(
+      'Has the host refuse machines that are to be moved to it, until "host open". Its own guests go on, those that ' +
+        'are on their way to it come, and guests can be moved away.',
+    )
+    .argument('[why]', 'told to who would move one here', 'its operator closed it')
+    .action(async (why: string, _options: unknown, self: Command) => {
+      await closeTo(context, self.optsWithGlobals<HostOptions>(), why);
+    });
+  return addExamples(addHostOptions(command), [
+    { line: "transmigrate host close 'maintenance until noon'", what: 'Nothing more comes; `migrate` empties it.' },
+  ]);
+}
+
+function openCommand(context: Context): Command {
+  const command = new Command('open')
+    .summary('take machines of other hosts again')
+    .action(async (_options: unknown, self: Command) => {
+      await closeTo(context, self.optsWithGlobals<HostOptions>(), null);
+    });
+  return addHostOptions(command);
+}
+
+async function closeTo(context: Context, options: HostOptions, why: string | null): Promise<void> {
+  const info = await (await hostOf(context, options)).closeTo(why);
+  if (options.json === true) await context.stdout.writeJson(info);
+  else if (options.quiet !== true) {
+    const now = why === null ? 'machines may come' : escapeText(`closed to machines of other hosts: ${why}`);
+    await context.stdout.writeLines([now]);
+  }
 }
 
 function describeCommand(context: Context): Command {

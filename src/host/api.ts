@@ -27,6 +27,9 @@ function numberFrom(least: number, most: number, unit: string): z.ZodInt {
 
 const path = z.string().min(1).max(4096);
 
+/** Why machines of other hosts are refused, in words for who sends one; null: they may come. */
+export const closedSchema = z.strictObject({ why: z.string().min(1).max(200).nullable() });
+
 /** What a guest boots from. Paths are the daemon's, and absolute. */
 export const bootSchema = z.discriminatedUnion('kind', [
   /** The small guest that comes with the package. */
@@ -119,6 +122,8 @@ export interface HostInfo {
   readonly guests: number;
   /** null when tmem is off. */
   readonly tmem: { readonly limitBytes: number; readonly usedBytes: number; readonly pages: number } | null;
+  /** Why machines of other hosts are refused; null when they may come. */
+  readonly closed: string | null;
 }
 
 /** A line of long work. */

@@ -61,6 +61,11 @@ export class HostClient {
     return this.#ask('GET', '/v1/host') as Promise<HostInfo>;
   }
 
+  /** Has the host refuse machines of other hosts, or take them again. @param why null: they may come */
+  closeTo(why: string | null): Promise<HostInfo> {
+    return this.#ask('POST', '/v1/host/closed', { json: { why } }) as Promise<HostInfo>;
+  }
+
   async list(): Promise<GuestInfo[]> {
     return ((await this.#ask('GET', '/v1/guests')) as { guests: GuestInfo[] }).guests;
   }

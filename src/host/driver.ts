@@ -18,6 +18,8 @@ export interface DriverKind {
   readonly pageBytes: number;
   /** About how large the device state of a machine is. */
   readonly deviceBytes: number;
+  /** Whether its machines can have tmem. */
+  readonly tmem: boolean;
 }
 
 /** Makes machines for a host. */

@@ -1,4 +1,5 @@
 import { fromUuid } from '../bytes/hex.ts';
+import { CODEC, type CodecId, type CodecName } from '../codec/codec.ts';
 import { TransmigrateError } from '../errors.ts';
 import type { TmemService } from '../machine/machine.ts';
 import type { TmemCapability } from '../migrate/negotiate/judge.ts';
@@ -132,11 +133,17 @@ export class HostTmem {
     return tmemStatistics(engine).clients.find((each) => each.client === client) ?? null;
   }
 
-  /** A guest's tmem, as it travels while the guest runs (T3). */
-  live(client: number): LiveTmem {
+  /**
+   * A guest's tmem, as it travels while the guest runs (T3).
+   * @param codecs names of those that the receiver knows, asked when it begins: other pages travel raw (T5). Absent:
+   * all.
+   */
+  live(client: number, codecs?: () => readonly string[]): LiveTmem {
     const engine = this.#mustBeOn();
+    const known = (): CodecId[] | undefined =>
+      codecs?.().flatMap((name) => (Object.hasOwn(CODEC, name) ? CODEC[name as CodecName] : []));
     return new LiveTmem(
-      () => new TmemLog(engine, client, { ephemeral: true }),
+      () => new TmemLog(engine, client, { ephemeral: true, codecs: known() }),
       () => {
         const pools = this.client(client)?.pools ?? [];
         const sum = (of: (pool: PoolStatistics) => number): number => pools.reduce((all, pool) => all + of(pool), 0);

@@ -26,7 +26,7 @@ import type { HostTmemStatistics, TmemAuthoriseChoice, TmemSetChoice } from './t
 import type { HostJournal } from './migration/host-journal.ts';
 import type { GuestKeeper } from './migration/keeper.ts';
 import { liveStates } from './migration/live-states.ts';
-import { Migrations } from './migration/migrations.ts';
+import { Migrations, type Speaks } from './migration/migrations.ts';
 import { checkSharedDisks, saveGuest, sharedDisks, type ImageSink } from './saving.ts';
 
 export interface HostParts {
@@ -37,6 +37,8 @@ export interface HostParts {
   readonly journal?: HostJournal | undefined;
   /** What it shows to other hosts, and whom it believes (N4). */
   readonly tls?: TlsOptions | undefined;
+  /** What it says of itself to other hosts, where that is not all that this build can. */
+  readonly speaks?: Speaks | undefined;
 }
 
 /** What a guest is made of. */
@@ -62,6 +64,7 @@ export class Host {
   /** Guests that are being made. */
   readonly #underWay = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
+  #closed: string | null = null;
 
   readonly #migrations: Migrations | null;
 
@@ -81,7 +84,13 @@ export class Host {
 
   info(): HostInfo {
     const { version, tmem } = this.#parts;
-    return { version, pid: process.pid, guests: this.#guests.size, tmem: tmem.info() };
+    return { version, pid: process.pid, guests: this.#guests.size, tmem: tmem.info(), closed: this.#closed };
+  }
+
+  /** Machines of other hosts are refused from now on (POLICY), or not any more. @param why null: they may come */
+  closeTo(why: string | null): HostInfo {
+    this.#closed = why;
+    return this.info();
   }
 
   list(): GuestInfo[] {
@@ -316,6 +325,7 @@ export class Host {
         return {
           names: [...guests.map(({ name }) => name), ...held('name ')],
           machines: [...guests.map(({ uuid }) => uuid), ...held('uuid ')],
+          closed: this.#closed,
         };
       },
       reserve: (name, uuid) => {

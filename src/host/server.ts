@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from 'node:stream';
 import { ERRORS, TransmigrateError } from '../errors.ts';
 import { pipeConnection } from '../io/stdio.ts';
-import { createSchema, parse, UPGRADE, WORK_HEADER } from './api.ts';
+import { closedSchema, createSchema, parse, UPGRADE, WORK_HEADER } from './api.ts';
 import type { Host } from './host.ts';
 import { answer, asError, readBody, readJson, written, type Call } from './http.ts';
 import { listen } from './listen.ts';
@@ -33,6 +33,8 @@ type Route = (call: Call, works: WorkList) => Promise<void> | void;
 /** Method and path, with `*` for a name. spec/host-api.md lists the same. */
 export const ROUTES: Readonly<Record<string, Route>> = {
   'GET /v1/host': ({ host, response }) => answer(response, host.info()),
+  'POST /v1/host/closed': async ({ host, request, response }) =>
+    answer(response, host.closeTo(parse(closedSchema, await readJson(request)).why)),
   'GET /v1/guests': ({ host, response }) => answer(response, { guests: host.list() }),
   'POST /v1/guests': async ({ host, request, response }) =>
     answer(response, await host.create(parse(createSchema, await readJson(request)))),

@@ -38,6 +38,7 @@ export class V86Driver implements Driver {
       versions: V86_VERSIONS.map(({ version }) => version),
       pageBytes: PAGE_BYTES,
       deviceBytes: USUAL_DEVICES_BYTES,
+      tmem: true,
     },
   ];
 

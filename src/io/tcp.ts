@@ -7,8 +7,11 @@ import { StreamConnection, type Connection, type ConnectionOptions } from './con
 import { fastInlet, moveAccepted } from './fast-receive.ts';
 import { systemTimers } from './timers.ts';
 
-/** Connections that a listener takes at one time when nobody says otherwise. */
-const MOST_CONNECTIONS = 64;
+/**
+ * Connections that a listener takes at one time when nobody says otherwise: more than a host has reservations, so that
+ * who comes then is told BUSY, and who asks is answered.
+ */
+const MOST_CONNECTIONS = 128;
 
 export interface Address {
   readonly host: string;

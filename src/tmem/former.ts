@@ -46,6 +46,8 @@ export class Former {
   /** Holds the stored bytes from `at` on: the page itself, a peer's batch, or an own buffer. Until the next form. */
   bytes: Uint8Array;
   at = 0;
+  /** Pages that a codec was tried on, and that were decoded: what a page costs that does not pass as it is (T5). */
+  readonly codecCalls = { encodes: 0, decodes: 0 };
   readonly #encoded = new Prefixes(PAGE_BYTES);
   readonly #content = new Prefixes(PAGE_BYTES);
   readonly #stored = new Prefixes(PAGE_BYTES);
@@ -69,6 +71,7 @@ export class Former {
       source = this.#content.get(length);
       for (let at = 0; at < length; at++) source[at] = page[at];
     }
+    this.codecCalls.encodes++;
     const stored = encodeInto(compressor, source, this.#encoded.get(length - WORTHWHILE_BYTES));
     if (stored <= 0) return;
     this.codec = compressor;
@@ -112,6 +115,7 @@ export class Former {
    * @throws CODEC_DATA when they are not exactly that: only possible with bytes from a peer.
    */
   decode(codec: CodecId, original: number, stored: number, page: Uint8Array): void {
+    this.codecCalls.decodes++;
     if (original === PAGE_BYTES && page.length === PAGE_BYTES) {
       decodeInto(codec, this.#stored.get(stored), page);
       return;

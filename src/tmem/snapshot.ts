@@ -52,7 +52,7 @@ export interface ReadOptions {
   /** Whether ephemeral pools travel too. */
   readonly ephemeral?: boolean;
   /** Codecs that the receiver knows; undefined: all. */
-  readonly codecs?: readonly CodecId[];
+  readonly codecs?: readonly CodecId[] | undefined;
 }
 
 /** Pages of one pool. The body is the reader's and valid until its next batch. */

@@ -54,6 +54,8 @@ export interface TmemStatistics {
   /** Contents that are stored once for several pages, or could be. */
   sharedContents: number;
   evictions: number;
+  /** Pages that a codec was tried on, and pages that were decoded, whatever for. */
+  codecCalls: { encodes: number; decodes: number };
   /** Sum of the weights. */
   weights: number;
   readers: number;
@@ -116,6 +118,7 @@ export function tmemStatistics(engine: TmemEngine): TmemStatistics {
     objects: holdings.table.objects.used,
     sharedContents: holdings.contents.count,
     evictions: engine.reclaimer.evictions,
+    codecCalls: { ...holdings.former.codecCalls },
     weights: engine.reclaimer.weights,
     readers: engine.readers,
     clients: [...engine.clients.values()].sort((a, b) => a.id - b.id).map((client) => clientStatistics(engine, client)),

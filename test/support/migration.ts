@@ -57,7 +57,7 @@ export const HOST: HostCapability = {
   identity: DESTINATION_IDENTITY,
   names: ['two'],
   machines: ['00000000-0000-4000-8000-000000000002'],
-  drivers: [{ name: 'v86', versions: ['0.5.462', '0.5.278'], pageBytes: 4096 }],
+  drivers: [{ name: 'v86', versions: ['0.5.462', '0.5.278'], pageBytes: 4096, tmem: true }],
   freeMemoryBytes: 64 * 2 ** 20,
   codecs: ['raw', 'zstd'],
   records: ['org.example.own'],

@@ -20,7 +20,7 @@ import type { HostTmem, TmemSeat } from '../host-tmem.ts';
 import { sharedDisks } from '../saving.ts';
 import type { HostJournal } from './host-journal.ts';
 import type { GuestKeeper } from './keeper.ts';
-import { claimsOf, CODEC_NAMES } from './offer.ts';
+import { claimsOf } from './offer.ts';
 
 export interface IncomingParts {
   readonly keeper: GuestKeeper;
@@ -48,12 +48,15 @@ const NOT_MADE = new Set(['DRIVER', 'DRIVER_VERSION', 'MEMORY', 'PAGE_SIZE', 'ID
 
 export class IncomingGuests {
   readonly #parts: IncomingParts;
+  readonly #codecs: readonly string[];
   #held: Reservations = NOTHING_RESERVED;
   readonly #probed = new Map<string, Looked>();
   readonly #coming = new Map<string, Coming>();
 
-  constructor(parts: IncomingParts) {
+  /** @param codecs that the host says it knows. */
+  constructor(parts: IncomingParts, codecs: readonly string[]) {
     this.#parts = parts;
+    this.#codecs = codecs;
   }
 
   /** What this host is and has now, without what it has promised. */
@@ -64,10 +67,9 @@ export class IncomingGuests {
       ...keeper.taken(),
       drivers: driver.kinds,
       freeMemoryBytes: freemem(),
-      codecs: ['raw', 'zstd'],
+      codecs: this.#codecs,
       records: [],
-      tmem: tmem.capability(CODEC_NAMES),
-      closed: null,
+      tmem: tmem.capability(this.#codecs),
       // Which files of this host a guest may write is not for its old host to say.
       sharedDisks: false,
       freeReservations: PROTOCOL_LIMITS.reservations,

@@ -17,8 +17,8 @@ export interface GuestKeeper {
   /** @throws GUEST_UNKNOWN */
   guest(name: string): Guest;
   byIdentity(uuid: string): Guest | undefined;
-  /** Names and identities that are taken, also by guests that are being made. */
-  taken(): { readonly names: readonly string[]; readonly machines: readonly string[] };
+  /** Names and identities that are taken, also by guests that are being made; why nothing may come, or null. */
+  taken(): { readonly names: readonly string[]; readonly machines: readonly string[]; readonly closed: string | null };
   /** Keeps them for a machine that comes. @returns what gives them back */
   reserve(name: string, uuid: string): () => void;
   /** Others see it from now on, and it runs, under this epoch. */

@@ -5,17 +5,21 @@ import type { Driver } from '../driver.ts';
 import type { Guest } from '../guest.ts';
 import type { HostTmem } from '../host-tmem.ts';
 
-/** All of a guest's state, as it travels in rounds while the guest runs. */
+/**
+ * All of a guest's state, as it travels in rounds while the guest runs.
+ * @param codecs that who gets it knows, asked when the rounds begin; absent: all.
+ */
 export function liveStates(
   { machine, tmemClient }: Guest,
   { tmem, driver }: { readonly tmem: HostTmem; readonly driver: Driver },
+  codecs?: () => readonly string[],
 ): SourceStates {
   const kind = driver.kinds.find(({ name }) => name === machine.capabilities.driver);
   // A guest that has not used its tmem yet is made known.
   tmem.client(tmemClient);
   return {
     memory: new LiveMemory(machine, () => performance.now()),
-    tmem: tmemClient === null ? null : tmem.live(tmemClient),
+    tmem: tmemClient === null ? null : tmem.live(tmemClient, codecs),
     devices: new LiveDevices(machine, kind?.deviceBytes ?? 0),
   };
 }

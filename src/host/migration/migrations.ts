@@ -41,7 +41,7 @@ import {
 import type { GuestKeeper } from './keeper.ts';
 import { liveStates } from './live-states.ts';
 import { connectOther, howOf, ofHow, otherHost, otherName, type OtherHost } from './other-host.ts';
-import { offerOf, release } from './offer.ts';
+import { CODEC_NAMES, offerOf, release } from './offer.ts';
 
 export interface MigrationParts {
   readonly version: string;
@@ -51,6 +51,14 @@ export interface MigrationParts {
   readonly journal: HostJournal;
   /** How hosts are known to each other; without it they are of this machine alone (N4). */
   readonly tls?: TlsOptions | undefined;
+  readonly speaks?: Speaks | undefined;
+}
+
+/** What a host says of itself, where that is not all that this build can: so speaks an older one, or a newer (N3). */
+export interface Speaks {
+  readonly protocol?: { readonly least: number; readonly most: number };
+  /** Names of codecs of memory, devices and tmem that it reads. */
+  readonly codecs?: readonly string[];
 }
 
 /** Bytes between two seals: as much has to be sent again after a cut. */
@@ -83,17 +91,18 @@ export class Migrations {
 
   constructor(parts: MigrationParts) {
     this.#parts = parts;
-    const { version, journal } = parts;
-    this.#incoming = new IncomingGuests(parts);
+    const { version, journal, speaks = {} } = parts;
+    const { protocol = PROTOCOL, codecs = CODEC_NAMES } = speaks;
+    this.#incoming = new IncomingGuests(parts, codecs);
     this.#hello = {
-      protocol: { ...PROTOCOL },
+      protocol: { ...protocol },
       host: {
         identity: journal.identity,
         name: hostname().slice(0, PROTOCOL_LIMITS.nameCharacters) || 'host',
         version,
       },
       features: [],
-      codecs: ['raw', 'zstd'],
+      codecs: [...codecs],
       records: [],
       limits: { channels: 1, sealBytes: SEAL_BYTES, unacknowledgedSeals: PROTOCOL_LIMITS.unacknowledgedSeals },
       resumable: true,
@@ -281,7 +290,9 @@ export class Migrations {
     const limited = { ...DEFAULT_LIMITS, ...definite(limits) };
     const request = this.#request(id, offer, limited, guest.epoch, !('command' in to));
     const how = howOf(to, this.#parts.tls !== undefined);
-    const parts = this.#sourceParts(guest, how, to, codec, this.#guestAbout(guest));
+    // Which codecs the destination knows, its HELLO says.
+    const known = (): readonly string[] => runner.session.common?.codecs ?? [];
+    const parts = this.#sourceParts(this.#sourceGuest(guest, known), how, to, codec, this.#guestAbout(guest));
     const onChange = (runner: SourceRunner): void => onProgress?.(sourceInfo(runner, otherName(to)));
     const runner = new SourceRunner(beginSession(request, performance.now()), { ...parts, onChange });
     this.#sources.set(id, { runner, to });
@@ -302,14 +313,14 @@ export class Migrations {
   }
 
   #sourceParts(
-    guest: Guest | null,
+    guest: SourceGuest | null,
     how: PeerHow,
     to: OtherHost | null,
     codec: 'raw' | 'zstd',
     about: JsonObject,
   ): ConstructorParameters<typeof SourceRunner>[1] {
     return {
-      guest: guest === null ? null : this.#sourceGuest(guest),
+      guest,
       how,
       connect: () => {
         if (to !== null) return this.#connect(to);
@@ -325,11 +336,11 @@ export class Migrations {
     };
   }
 
-  #sourceGuest(guest: Guest): SourceGuest {
+  #sourceGuest(guest: Guest, codecs: () => readonly string[]): SourceGuest {
     const { keeper } = this.#parts;
     return {
       machine: guest.machine,
-      states: liveStates(guest, this.#parts),
+      states: liveStates(guest, this.#parts, codecs),
       free: () => keeper.depart(guest),
       stop: () => keeper.depart(guest),
       granted: (epoch) => (guest.epoch = epoch),

@@ -12,12 +12,14 @@ export interface HostCapability {
     readonly name: string;
     readonly versions: readonly string[];
     readonly pageBytes: number;
+    /** Whether its machines can have tmem. */
+    readonly tmem: boolean;
   }[];
   readonly freeMemoryBytes: number;
   readonly codecs: readonly string[];
   readonly records: readonly string[];
-  readonly tmem: TmemCapability | null;
-  /** A sentence when its operator lets nothing in. */
+  readonly tmem: TmemCapability;
+  /** Why its operator lets nothing in; null when machines may come. */
   readonly closed: string | null;
   /** Whether machines may write files of this host that their disks name (M6). */
   readonly sharedDisks: boolean;
@@ -62,7 +64,7 @@ export function needOf(offer: Offer, { tmem }: Pick<HostCapability, 'tmem'>): Ne
   const { name } = offer.machine;
   if (offer.tmem === null) return { memoryBytes, tmemBytes: 0, tmemSlots: 0, name };
   const { persistent, codecs, pools } = offer.tmem;
-  const known = codecs.every((codec) => tmem?.codecs.includes(codec) === true);
+  const known = codecs.every((codec) => tmem.codecs.includes(codec));
   const bytes = known ? persistent.carriedBytes : persistent.bytes;
   const margin = Math.ceil(bytes / TMEM_MARGIN_PART) + TMEM_MARGIN_BYTES;
   const tmemSlots = pools.filter(({ shared }) => shared).length;
@@ -135,7 +137,7 @@ function* aboutTmem(offer: Offer, host: HostCapability): Generator<Reason> {
   const held = pools.filter(({ persistent, shared, sharers }) => persistent && shared && sharers > 0);
   for (const { slot, sharers } of held) yield reason('SHARED_POOL', { slot }, { sharers });
   const { tmem } = host;
-  if (tmem === null) {
+  if (host.drivers.some((driver) => driver.name === offer.driver.name && !driver.tmem)) {
     yield reason('NO_TMEM');
     return;
   }

@@ -16,7 +16,7 @@ export const REASONS = {
   CODEC: 'the host does not know the codec',
   RECORD: 'the host does not know a record that the machine can not be without',
   DISK: 'the host does not have a disk of the machine',
-  NO_TMEM: 'the host has no tmem',
+  NO_TMEM: 'the machines of the driver can have no tmem on the host',
   TMEM_DISABLED: 'tmem is switched off on the host',
   TMEM_BYTES: 'too little is left for the pages in persistent pools',
   POOL_SLOTS: 'the host has too few slots for shared pools left',

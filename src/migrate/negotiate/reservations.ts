@@ -36,14 +36,11 @@ export function without(host: HostCapability, held: Reservations): HostCapabilit
     machines: [...host.machines, ...needs.map(({ machine }) => machine)],
     freeMemoryBytes: host.freeMemoryBytes - sum(({ memoryBytes }) => memoryBytes),
     freeReservations: Math.min(host.freeReservations, PROTOCOL_LIMITS.reservations - held.size),
-    tmem:
-      tmem === null
-        ? null
-        : {
-            ...tmem,
-            freeBytes: tmem.freeBytes - sum(({ tmemBytes }) => tmemBytes),
-            freeSlots: tmem.freeSlots - sum(({ tmemSlots }) => tmemSlots),
-            uuids: [...tmem.uuids, ...needs.flatMap(({ uuids }) => uuids)],
-          },
+    tmem: {
+      ...tmem,
+      freeBytes: tmem.freeBytes - sum(({ tmemBytes }) => tmemBytes),
+      freeSlots: tmem.freeSlots - sum(({ tmemSlots }) => tmemSlots),
+      uuids: [...tmem.uuids, ...needs.flatMap(({ uuids }) => uuids)],
+    },
   };
 }

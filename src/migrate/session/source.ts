@@ -6,7 +6,7 @@ import { beginSource, stepSource, type SourceEvent } from '../handover/source.ts
 import type { HandoverEffect } from '../handover/ownership.ts';
 import { agree, AGREED, NO_AGREEMENT } from '../negotiate/agreement.ts';
 import { commonOf, commonVersion, type Hello } from '../negotiate/hello.ts';
-import { reason, type Reason } from '../negotiate/reasons.ts';
+import type { Reason } from '../negotiate/reasons.ts';
 import { roundEnded } from '../precopy/convergence.ts';
 import { leftBytes, type Costs, type Left } from '../precopy/predict.ts';
 import { smooth } from '../precopy/progress.ts';
@@ -201,9 +201,6 @@ function heard(state: SourceSession, { head, message: theirs, body }: HelloEvent
     const { epoch } = state.request.offer;
     return say({ ...known, phase: 'resuming' }, { kind: 'RESUME', epoch, secret: state.accepted.secret });
   }
-  if (!common.codecs.includes(offer.codec)) {
-    return fail(state, refusal([reason('CODEC', offer.codec, [...theirs.codecs])]), nowMs);
-  }
   const begun = beginSource({
     id,
     machine: offer.machine.uuid,
@@ -223,7 +220,8 @@ function message(state: SourceSession, said: Exclude<Message, Hello>, body: Uint
     case 'ACCEPT':
       return state.phase === 'offered' ? accept(state, said, body, nowMs) : outOfOrder(state, said.kind, nowMs);
     case 'REFUSE':
-      if (state.phase !== 'offered') return outOfOrder(state, said.kind, nowMs);
+      // Who has no version in common says so in the place of its HELLO.
+      if (state.phase !== 'offered' && state.phase !== 'hello') return outOfOrder(state, said.kind, nowMs);
       return fail(state, refusal(said.reasons as readonly Reason[]), nowMs);
     case 'HOLDS':
       return state.phase === 'resuming' ? holds(state, said, body, nowMs) : outOfOrder(state, said.kind, nowMs);
@@ -261,8 +259,9 @@ function outOfOrder(state: SourceSession, kind: string, nowMs: number): Step {
 
 function accept(state: SourceSession, said: MessageOf<'ACCEPT'>, body: Uint8Array, nowMs: number): Step {
   const { offer } = state.request;
-  const { channels } = state.common!.limits;
-  if (said.epoch !== offer.epoch || said.codec !== offer.codec || said.channels > channels) {
+  const { limits, codecs } = state.common!;
+  const granted = said.codec === offer.codec && codecs.includes(said.codec);
+  if (said.epoch !== offer.epoch || !granted || said.channels > limits.channels) {
     return outOfOrder(state, 'ACCEPT', nowMs);
   }
   const { deviceLoadMs, fsyncMs } = said.measured;

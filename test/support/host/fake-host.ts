@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fromUuid } from '../../../src/bytes/hex.ts';
 import { TransmigrateError, type ErrorCode } from '../../../src/errors.ts';
 import { createSchema, parse, type CreateChoice, type SaveChoice } from '../../../src/host/api.ts';
 import type { Driver, Made } from '../../../src/host/driver.ts';
@@ -15,7 +16,7 @@ import { random } from '../random.ts';
 import { FAKE_PAGE, FakeMachine, open } from './fake-machine.ts';
 
 export class FakeDriver implements Driver {
-  readonly kinds = [{ name: 'fake', versions: ['1.0'], pageBytes: FAKE_PAGE, deviceBytes: 8 }];
+  readonly kinds = [{ name: 'fake', versions: ['1.0'], pageBytes: FAKE_PAGE, deviceBytes: 8, tmem: true }];
   readonly made: FakeMachine[] = [];
   disks: readonly MachineDisk[] = [];
   version = '1.0';
@@ -66,6 +67,7 @@ export function saveOf(changes: Partial<SaveChoice> = {}): SaveChoice {
 }
 
 const PERSISTENT = 1;
+const SHARED = 2;
 const PRECOMPRESSED = 4;
 
 /** Kinds of pools, by their flags (hypercall 4.1). */
@@ -93,6 +95,13 @@ export class FakeTmem {
     return slot;
   }
 
+  /** Makes or joins a shared persistent pool. @returns its slot */
+  share(uuid: string): number {
+    const slot = this.#ask(1, PERSISTENT | SHARED | (1 << 24), 0, 0, fromUuid(uuid));
+    assert.ok(slot >= 0, `shared pool: ${slot}`);
+    return slot;
+  }
+
   /** Checks what {@link fill} put. An ephemeral page goes with its get. */
   check(kind: keyof typeof POOLS, slot: number, pages: number): void {
     for (let page = 0; page < pages; page++) {
@@ -111,8 +120,9 @@ export class FakeTmem {
     return this.#ask(5, slot, page, 0);
   }
 
-  #ask(operation: number, pool: number, index: number, length: number): number {
+  #ask(operation: number, pool: number, index: number, length: number, object?: Uint8Array): number {
     const view = new DataView(this.#descriptor.fill(0).buffer);
+    if (object !== undefined) this.#descriptor.set(object, 16);
     view.setUint32(0, operation, true);
     view.setUint32(12, pool, true);
     view.setUint32(40, index, true);

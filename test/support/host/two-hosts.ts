@@ -1,6 +1,7 @@
 /** Two hosts of machines without guests, with journals, one of which listens. */
 import { join } from 'node:path';
 import { Host } from '../../../src/host/host.ts';
+import type { Speaks } from '../../../src/host/migration/migrations.ts';
 import { HostTmem } from '../../../src/host/host-tmem.ts';
 import { HostJournal } from '../../../src/host/migration/host-journal.ts';
 import { migrateSchema, type MigrateChoice } from '../../../src/host/migration/jobs.ts';
@@ -24,6 +25,7 @@ export interface JournaledChoice {
   readonly tmemBytes?: number;
   readonly port?: number;
   readonly tls?: TlsOptions;
+  readonly speaks?: Speaks;
   /** Called before records are written; what it waits for, the write waits for. */
   readonly before?: (records: readonly JournalRecord[]) => Promise<void> | void;
 }
@@ -40,7 +42,7 @@ export async function journaledHost(directory: string, choice: JournaledChoice =
   });
   const driver = new FakeDriver();
   const tmem = new HostTmem(tmemBytes, 1);
-  const host = new Host({ version: '0.0.0', driver, tmem, journal, tls: choice.tls });
+  const host = new Host({ version: '0.0.0', driver, tmem, journal, tls: choice.tls, speaks: choice.speaks });
   host.migrations.recover();
   const { port } = await host.migrations.listen({ host: '127.0.0.1', port: choice.port ?? 0 });
   return {

@@ -65,6 +65,9 @@ describe('with --json', () => {
     assert.equal((await json(5, ['pause', 'j']))['state'], 'paused');
     assert.equal((await json(5, ['unpause', 'j']))['state'], 'running');
     assert.equal((await json(6, ['host', 'info']))['guests'], 1);
+    assert.equal((await json(6, ['host', 'close', 'until noon']))['closed'], 'until noon');
+    assert.match((await daemon.run(['host', 'info'])).out, /closed to machines of other hosts: until noon/);
+    assert.equal((await json(6, ['host', 'open']))['closed'], null);
     const saved = await json(7, ['save', 'j', image]);
     assert.deepEqual([saved['state'], saved['path']], ['running', image]);
     const restored = await json(8, ['restore', '--name', 'k', '--paused', image]);

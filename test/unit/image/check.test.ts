@@ -257,7 +257,8 @@ test('a description that is wrong is refused, with its place', () => {
 });
 
 test('what a host says of itself is such a description', async () => {
-  const info = { version: '0.1.0', pid: 1, guests: 1, tmem: { limitBytes: 1000, usedBytes: 400, pages: 1 } };
+  const lent = { limitBytes: 1000, usedBytes: 400, pages: 1 };
+  const info = { version: '0.1.0', pid: 1, guests: 1, tmem: lent, closed: null };
   const guest = {
     name: 'web',
     uuid: UUID,

@@ -15,7 +15,8 @@ function codes(offer: Offer, host: HostCapability = HOST, probe: Probe = PROBE, 
 }
 
 const tmem = OFFER.tmem!;
-const hostTmem = HOST.tmem!;
+const hostTmem = HOST.tmem;
+const NO_TMEM: HostCapability = { ...HOST, drivers: HOST.drivers.map((driver) => ({ ...driver, tmem: false })) };
 const pool = tmem.pools[0];
 
 /** Each refusal with what it is about changed, and nothing else (N1). */
@@ -45,7 +46,7 @@ const REFUSALS: Readonly<Record<Exclude<ReasonCode, 'PROTOCOL'>, readonly (() =>
     () => codes(OFFER, HOST, { ...PROBE, disks: ['hda'] }),
     () => codes(OFFER, { ...HOST, sharedDisks: false }),
   ],
-  NO_TMEM: [() => codes(OFFER, { ...HOST, tmem: null })],
+  NO_TMEM: [() => codes(OFFER, NO_TMEM)],
   TMEM_DISABLED: [() => codes(OFFER, { ...HOST, tmem: { ...hostTmem, enabled: false } })],
   TMEM_BYTES: [
     () => codes(OFFER, { ...HOST, tmem: { ...hostTmem, freeBytes: 3_000_000 } }),
@@ -73,11 +74,12 @@ describe('an offer is judged as a whole (N1)', () => {
   });
 
   test('all reasons come in one answer, with what is needed and what there is', () => {
-    const host = { ...HOST, names: ['one'], freeMemoryBytes: 5, drivers: [], codecs: [], tmem: null, closed: 'no' };
+    const off = { ...hostTmem, enabled: false };
+    const host = { ...HOST, names: ['one'], freeMemoryBytes: 5, drivers: [], codecs: [], tmem: off, closed: 'no' };
     const reasons = judge({ ...OFFER, records: ['x.y'] }, SOURCE_IDENTITY, host, { fingerprint: null, disks: [] });
     assert.deepEqual(
       reasons.map(({ code }) => code),
-      ['POLICY', 'NAME', 'CODEC', 'RECORD', 'DRIVER', 'MEMORY', 'DISK', 'DISK', 'NO_TMEM'],
+      ['POLICY', 'NAME', 'CODEC', 'RECORD', 'DRIVER', 'MEMORY', 'DISK', 'DISK', 'TMEM_DISABLED'],
     );
     const memory = reasons.find(({ code }) => code === 'MEMORY')!;
     assert.deepEqual([memory.needed, memory.found], [OFFER.memory.bytes + OFFER.deviceBytes, 5]);
@@ -89,7 +91,7 @@ describe('an offer is judged as a whole (N1)', () => {
     assert.deepEqual(codes({ ...OFFER, tmem: large }), []);
     const shared = { ...pool, persistent: false, shared: true, sharers: 3 };
     assert.deepEqual(codes({ ...OFFER, tmem: { ...tmem, pools: [shared] } }), []);
-    assert.deepEqual(codes({ ...OFFER, tmem: null }, { ...HOST, tmem: null }), []);
+    assert.deepEqual(codes({ ...OFFER, tmem: null }, NO_TMEM), []);
   });
 });
 

@@ -130,25 +130,34 @@ describe('a migration, both sides', () => {
 
 describe('refusals (N1)', () => {
   test('every reason reaches the source, and the guest is untouched', () => {
-    const pair = new Pair({ host: { tmem: null, names: ['one'], freeMemoryBytes: 0 } }).run();
+    const pair = new Pair({
+      host: { tmem: { ...HOST.tmem, enabled: false }, names: ['one'], freeMemoryBytes: 0 },
+    }).run();
     const failure = pair.sourceFailure as Failure;
     assert.equal(failure.code, 'MIGRATION_REFUSED');
     assert.deepEqual(
       failure.reasons?.map(({ code }) => code),
-      ['NAME', 'MEMORY', 'NO_TMEM'],
+      ['NAME', 'MEMORY', 'TMEM_DISABLED'],
     );
     untouched(pair);
     assert.equal(pair.count('destination reserve'), 0);
     assert.equal(pair.source.handover?.phase, 'kept');
   });
 
-  test('a codec that the other does not know is refused before the offer', () => {
-    const pair = new Pair({ destinationHello: { codecs: ['raw'] } }).run();
+  test('a codec that the other does not know is one reason among all', () => {
+    const host = { codecs: ['raw'], names: ['one'] };
+    const pair = new Pair({ destinationHello: { codecs: ['raw'] }, host }).run();
     assert.deepEqual(
       (pair.sourceFailure as Failure).reasons?.map(({ code }) => code),
-      ['CODEC'],
+      ['NAME', 'CODEC'],
     );
-    assert.equal(pair.count('> OFFER'), 0);
+    untouched(pair);
+  });
+
+  test('a codec that is granted and was not said to be known is out of order', () => {
+    const pair = new Pair({ destinationHello: { codecs: ['raw'] } }).run();
+    assert.equal((pair.sourceFailure as Failure).code, 'PROTOCOL_ORDER');
+    untouched(pair);
   });
 
   test('hosts without a common version part, whoever is older (N3)', () => {
@@ -160,7 +169,11 @@ describe('refusals (N1)', () => {
       (older.destination.failure as Failure).reasons?.map(({ code }) => code),
       ['PROTOCOL'],
     );
-    for (const pair of [newer, older]) untouched(pair);
+    for (const pair of [newer, older]) {
+      untouched(pair);
+      const { code, reasons } = pair.sourceFailure as Failure;
+      assert.deepEqual([code, reasons?.map((reason) => reason.code)], ['MIGRATION_REFUSED', ['PROTOCOL']]);
+    }
   });
 
   test('a newer peer that still speaks the older version is understood', () => {
