@@ -71,7 +71,13 @@ const SHARED = 2;
 const PRECOMPRESSED = 4;
 
 /** Kinds of pools, by their flags (hypercall 4.1). */
-export const POOLS = { persistent: PERSISTENT, ephemeral: 0, precompressed: PERSISTENT | PRECOMPRESSED } as const;
+export const POOLS = {
+  persistent: PERSISTENT,
+  ephemeral: 0,
+  precompressed: PERSISTENT | PRECOMPRESSED,
+  /** Of pages that the engine stores compressed. */
+  compressible: PERSISTENT,
+} as const;
 
 /** A guest's tmem, asked by descriptors. */
 export class FakeTmem {
@@ -132,6 +138,7 @@ export class FakeTmem {
 }
 
 function content(kind: string, page: number): Uint8Array {
+  if (kind === 'compressible') return new Uint8Array(FAKE_PAGE).map((_, at) => (at % 64 === 0 ? at >> 6 : page + 1));
   return random(`${kind} ${page}`).scramble(new Uint8Array(FAKE_PAGE));
 }
 
