@@ -359,7 +359,10 @@ function round(state: SourceSession, left: Left, scanMs: number, nowMs: number):
     scanMs: smooth(state.costs.scanMs, scanMs, 0.5),
     bytesPerSecond: rate === 0 ? state.costs.bytesPerSecond : smooth(state.costs.bytesPerSecond, rate, 0.5),
   };
-  const { state: convergence, decision } = roundEnded(state.convergence, left, costs, state.limits);
+  // What is left while the guest stands still is held to the limit as well.
+  const bytesPerSecond = Math.min(costs.bytesPerSecond, state.limits.bytesPerSecond ?? Number.POSITIVE_INFINITY);
+  const limited: Costs = { ...costs, bytesPerSecond };
+  const { state: convergence, decision } = roundEnded(state.convergence, left, limited, state.limits);
   const changed = leftBytes(left) - left.deviceBytes;
   const next: SourceSession = {
     ...withLeft(state, left),

@@ -66,6 +66,30 @@ export function command(
   return { child, ended };
 }
 
+/** The first line that a small guest writes, or has written, and that is wanted. */
+export async function lineOf(
+  client: HostClient,
+  name: string,
+  wanted: (line: SmallGuestLine | undefined) => boolean,
+): Promise<SmallGuestLine> {
+  let left = '';
+  const stop = new AbortController();
+  const limit = setTimeout(() => stop.abort(), 60_000);
+  try {
+    for await (const bytes of client.console(name, true, stop.signal)) {
+      const lines = (left + Buffer.from(bytes).toString('latin1')).split('\n');
+      left = lines.pop()!;
+      for (const text of lines) {
+        const line = parseSmallGuestLine(text.trimEnd());
+        if (wanted(line)) return line!;
+      }
+    }
+  } finally {
+    clearTimeout(limit);
+  }
+  throw new Error(`${name} ended without the line`);
+}
+
 /** A host, until `stop`. */
 export class Daemon {
   readonly client: HostClient;
@@ -114,23 +138,8 @@ export class Daemon {
   }
 
   /** The first wanted line of a guest. */
-  async line(name: string, wanted: (line: SmallGuestLine | undefined) => boolean): Promise<SmallGuestLine> {
-    let left = '';
-    const stop = new AbortController();
-    const limit = setTimeout(() => stop.abort(), 60_000);
-    try {
-      for await (const bytes of this.client.console(name, true, stop.signal)) {
-        const lines = (left + Buffer.from(bytes).toString('latin1')).split('\n');
-        left = lines.pop()!;
-        for (const text of lines) {
-          const line = parseSmallGuestLine(text.trimEnd());
-          if (wanted(line)) return line!;
-        }
-      }
-    } finally {
-      clearTimeout(limit);
-    }
-    throw new Error(`${name} ended without the line`);
+  line(name: string, wanted: (line: SmallGuestLine | undefined) => boolean): Promise<SmallGuestLine> {
+    return lineOf(this.client, name, wanted);
   }
 
   kill(signal: NodeJS.Signals): Promise<Ended> {

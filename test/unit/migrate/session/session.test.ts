@@ -118,6 +118,20 @@ describe('a migration, both sides', () => {
     assert.equal(pair.count('source finish'), 1);
   });
 
+  test('a bandwidth limit holds for the pause too, and so it is predicted', () => {
+    const limits = { downtimeMs: 2000, throttlePercent: 0 };
+    const dirtyBytes = 4 * MIB;
+    assert.equal(new Pair({ dirtyBytes, limits }).run().sourceFailure, null);
+    const pair = new Pair({ dirtyBytes, limits: { ...limits, bytesPerSecond: MIB } });
+    for (let step = 0; step < 400 && pair.sourceFailure === undefined; step++) {
+      // What the connection itself takes is much more.
+      pair.tellSource({ kind: 'measured', costs: { bytesPerSecond: 1000 * MIB } });
+      pair.run().wait(1000);
+    }
+    assert.equal(failureOf(pair), 'NOT_CONVERGING');
+    assert.ok(pair.source.progress.pauseMs! >= 4000, String(pair.source.progress.pauseMs));
+  });
+
   test('a bandwidth limit is kept by waiting', () => {
     const pair = new Pair({ limits: { bytesPerSecond: MIB, downtimeMs: 1e6 } }).run();
     const begin = pair.nowMs;
