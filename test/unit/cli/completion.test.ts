@@ -54,7 +54,7 @@ const TYPED: readonly (readonly [line: string, offers: readonly string[]])[] = [
   ['transmigrate completion ', ['bash', 'fish', 'zsh']],
   ['transmigrate help v', ['verify']],
   ['transmigrate verify my', ['my guest.tmig']],
-  ['transmigrate host ', ['describe', 'info', 'run']],
+  ['transmigrate host ', ['close', 'describe', 'info', 'open', 'run']],
   ['transmigrate memory ', ['export', 'find', 'read']],
   ['transmigrate memory read my', ['my guest.tmig']],
   ['transmigrate memory find --ut', ['--utf16']],
@@ -134,7 +134,7 @@ const BASH: readonly (readonly [line: readonly string[], offers: readonly string
   [['transmigrate', 'help', 'v'], ['verify']],
   [
     ['transmigrate', 'host', ''],
-    ['run', 'info', 'describe'],
+    ['run', 'info', 'close', 'open', 'describe'],
   ],
   [['transmigrate', '--quiet', 'host', 'run', '--tm'], ['--tmem']],
   [['transmigrate', 'host', 'info', '--so'], ['--socket']],
