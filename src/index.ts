@@ -16,6 +16,10 @@ export {
   type SaveOptions,
 } from './migrate/runner/in-process.ts';
 
+export { runHost, type HostSettings } from './host/run.ts';
+export { HostClient } from './host/client.ts';
+
+export type { OwnGuest, OwnSeat, OwnState, PinnedState } from './migrate/section/own.ts';
 export type { StateLoader, StateWriter } from './migrate/section/section.ts';
 export {
   bytesOf,

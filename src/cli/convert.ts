@@ -11,7 +11,7 @@ import { openSource, startProgress, STDIN, unlessCancelled, type Context, type G
 import { addExamples } from './examples.ts';
 import { CODEC_NAMES, TARGET_NAMES, targetOf } from './targets.ts';
 import { conversionLines } from './text/conversion.ts';
-import { packageVersion } from './version.ts';
+import { packageVersion } from '../host/version.ts';
 
 interface ConvertCommandOptions extends GlobalOptions {
   readonly to?: string;

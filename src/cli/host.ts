@@ -10,7 +10,6 @@ import { addHostOptions, hostOf, type HostOptions } from './host-connection.ts';
 import { parseAddress } from './limits.ts';
 import { parseSize } from './size.ts';
 import { formatBytes, plural } from './text/format.ts';
-import { packageVersion } from './version.ts';
 
 interface RunOptions extends HostOptions {
   readonly tmem: number;
@@ -63,7 +62,6 @@ function runCommand(context: Context): Command {
           socketPath,
           tmemBytes: options.tmem,
           policy,
-          version: packageVersion(),
           stateDirectory: options.state,
           listen: options.listen,
           tls: tlsOf(options),

@@ -3,7 +3,7 @@ import type { Option } from 'commander';
 import { ERRORS, EXIT } from '../errors.ts';
 import type { Context } from './context.ts';
 import { examplesOf } from './examples.ts';
-import { packageVersion } from './version.ts';
+import { packageVersion } from '../host/version.ts';
 
 /** `transmigrate manual`: hidden, since `man transmigrate` is what people look for; it makes that page. */
 export function manualCommand(context: Context, program: Command): Command {

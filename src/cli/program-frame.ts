@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type { Context, GlobalOptions } from './context.ts';
 import { columnsOf, wantsColour } from './context.ts';
 import { COLOURED } from './text/style.ts';
-import { packageVersion } from './version.ts';
+import { packageVersion } from '../host/version.ts';
 
 /** The program without its commands: what it is called, and the options that every command takes. */
 export function emptyProgram(): Command {

@@ -5,7 +5,7 @@ import type { Context, GlobalOptions } from './context.ts';
 import { layoutOf, openSource, startProgress, STDIN } from './context.ts';
 import { addExamples } from './examples.ts';
 import { repairLines } from './text/repair.ts';
-import { packageVersion } from './version.ts';
+import { packageVersion } from '../host/version.ts';
 
 interface RepairCommandOptions extends GlobalOptions {
   readonly toCheckpoint?: boolean;

@@ -2,6 +2,7 @@ import { TransmigrateError } from '../errors.ts';
 import type { JsonObject } from '../bytes/bounded-json.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { GuestInfo, GuestState } from './api.ts';
+import type { OwnSeats } from './own-states.ts';
 import { GuestConsole } from './console.ts';
 
 /** Which tmem of a guest's is counted for `list`. */
@@ -14,6 +15,8 @@ export interface GuestParts {
   /** The guest's client in the host's tmem engine; null without tmem. */
   readonly tmemClient: number | null;
   readonly tmemCounts: TmemCounts;
+  /** What it has of state of one's own. */
+  readonly own: OwnSeats;
   /** How its machine was made, as it goes into ABOUT (stream 6.1). */
   readonly configuration: JsonObject;
   readonly since: Date;
@@ -27,6 +30,7 @@ export class Guest {
   readonly uuid: string;
   readonly machine: Machine;
   readonly tmemClient: number | null;
+  readonly own: OwnSeats;
   readonly configuration: JsonObject;
   readonly console = new GuestConsole();
   /** What it runs under; grows when it comes back from a migration. */
@@ -41,6 +45,7 @@ export class Guest {
     this.uuid = parts.uuid;
     this.machine = parts.machine;
     this.tmemClient = parts.tmemClient;
+    this.own = parts.own;
     this.configuration = parts.configuration;
     this.#tmemCounts = parts.tmemCounts;
     this.#since = parts.since;

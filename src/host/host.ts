@@ -7,6 +7,7 @@ import type { ByteSource } from '../io/source.ts';
 import type { TlsOptions } from '../io/tls.ts';
 import type { Work } from '../io/work.ts';
 import type { Machine } from '../machine/machine.ts';
+import type { OwnGuest, OwnState } from '../migrate/section/own.ts';
 import { restoreMachine, type Hidden } from '../migrate/restore/restore.ts';
 import type { ImageClaims } from '../migrate/restore/image-claims.ts';
 import {
@@ -21,6 +22,7 @@ import {
 } from './api.ts';
 import type { Driver } from './driver.ts';
 import { Guest } from './guest.ts';
+import { OwnStates, type OwnSeats } from './own-states.ts';
 import type { HostTmem, TmemSeat } from './host-tmem.ts';
 import type { HostTmemStatistics, TmemAuthoriseChoice, TmemSetChoice } from './tmem-api.ts';
 import type { HostJournal } from './migration/host-journal.ts';
@@ -33,6 +35,8 @@ export interface HostParts {
   readonly version: string;
   readonly driver: Driver;
   readonly tmem: HostTmem;
+  /** State of one's own that its guests have (M3). */
+  readonly own?: readonly OwnState[] | undefined;
   /** Without it nothing moves live, to here or from here. */
   readonly journal?: HostJournal | undefined;
   /** What it shows to other hosts, and whom it believes (N4). */
@@ -47,6 +51,7 @@ interface Member {
   readonly uuid: string;
   readonly machine: Guest['machine'];
   readonly seat: TmemSeat | null;
+  readonly own: OwnSeats;
   readonly configuration: JsonObject;
   readonly paused: boolean;
   readonly epoch: number;
@@ -58,6 +63,7 @@ const FIRST_EPOCH = 1;
 /** Everything that runs on this machine under Transmigrate. It knows nothing of how it is asked. */
 export class Host {
   readonly #parts: HostParts;
+  readonly #own: OwnStates;
   readonly #guests = new Map<string, Guest>();
   /** Names and uuids of guests that are being made. */
   readonly #reserved = new Set<string>();
@@ -70,8 +76,11 @@ export class Host {
 
   constructor(parts: HostParts) {
     this.#parts = parts;
+    this.#own = new OwnStates(parts.own ?? []);
+    const own = this.#own;
     const { journal } = parts;
-    this.#migrations = journal === undefined ? null : new Migrations({ ...parts, journal, keeper: this.#keeper() });
+    this.#migrations =
+      journal === undefined ? null : new Migrations({ ...parts, own, journal, keeper: this.#keeper() });
   }
 
   /** Live migration. @throws MACHINE_STATE on a host that keeps no journal */
@@ -114,9 +123,10 @@ export class Host {
       const seat = choice.tmem ? this.#parts.tmem.seat() : null;
       try {
         const { machine, configuration } = await this.#parts.driver.create(choice, seat?.service ?? null);
-        return (
-          await this.#add({ name, uuid: randomUUID(), machine, seat, configuration, paused, epoch: FIRST_EPOCH })
-        ).info();
+        const uuid = randomUUID();
+        const own = await this.#seats({ uuid, name }, machine);
+        const guest = { name, uuid, machine, seat, own, configuration, paused, epoch: FIRST_EPOCH };
+        return (await this.#add(guest)).info();
       } catch (error) {
         seat?.leave();
         throw error;
@@ -226,7 +236,9 @@ export class Host {
     work: Work,
     reserved: string[],
   ): Promise<RestoreResult> {
-    let made: { name: string; uuid: string; seat: TmemSeat | null; configuration: JsonObject } | undefined;
+    let made:
+      | { name: string; uuid: string; seat: TmemSeat | null; own: OwnSeats; configuration: JsonObject }
+      | undefined;
     const { paused } = choice;
     const make = async (claims: ImageClaims): Promise<Hidden> => {
       const uuid = choice.sameIdentity ? this.#reserveIdentity(claims, reserved) : randomUUID();
@@ -243,8 +255,9 @@ export class Host {
           await machine.close();
           throw error;
         }
-        made = { name, uuid, seat, configuration };
-        return { machine, mostDeviceBytes, tmem: seat?.loader() ?? null };
+        const own = await this.#seats({ uuid, name }, machine);
+        made = { name, uuid, seat, own, configuration };
+        return { machine, mostDeviceBytes, tmem: seat?.loader() ?? null, own: own.loaders() };
       } catch (error) {
         seat?.leave();
         throw error;
@@ -253,9 +266,12 @@ export class Host {
     const discard = async ({ machine }: Hidden): Promise<void> => {
       await machine.close();
       made?.seat?.leave();
+      made?.own.leave();
     };
-    const { machine, pages } = await restoreMachine(source, { make, discard, wallClockMs: () => Date.now(), ...work });
-    const { seat } = made!;
+    const knows = this.#own.names;
+    const wallClockMs = (): number => Date.now();
+    const { machine, pages } = await restoreMachine(source, { make, discard, knows, wallClockMs, ...work });
+    const { seat, own } = made!;
     let tmemPages = 0;
     let guest: Guest;
     try {
@@ -265,6 +281,7 @@ export class Host {
     } catch (error) {
       await machine.close();
       seat?.leave();
+      own.leave();
       throw error;
     }
     const disks = sharedDisks(machine).map((disk) => `it writes to ${disk.location}, which the image names`);
@@ -342,6 +359,7 @@ export class Host {
         await guest.machine.close();
         guest.console.end();
         this.#parts.tmem.leave(guest.tmemClient);
+        guest.own.leave();
       },
     };
   }
@@ -379,10 +397,22 @@ export class Host {
       await machine.grant(epoch);
       checkOpen(this.#closing.signal);
       this.#guests.set(name, guest);
+      guest.own.moveIn();
       if (!paused) await machine.resume();
       return guest;
     } catch (error) {
       if (this.#guests.get(name) === guest) this.#guests.delete(name);
+      await machine.close();
+      guest.own.leave();
+      throw error;
+    }
+  }
+
+  /** What a guest has of state of one's own. When one refuses it, its machine is closed. */
+  async #seats(guest: OwnGuest, machine: Machine): Promise<OwnSeats> {
+    try {
+      return this.#own.seats(guest);
+    } catch (error) {
       await machine.close();
       throw error;
     }
@@ -395,6 +425,7 @@ export class Host {
     // What was being done with it takes its traces away.
     await guest.idle();
     this.#parts.tmem.leave(guest.tmemClient);
+    guest.own.leave();
   }
 
   /** Keeps a name for a guest that is being made. @throws NAME_TAKEN */

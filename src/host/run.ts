@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import { z } from 'zod';
 import { checkTmemPolicy, type TmemPolicy } from '../tmem/policy.ts';
 import type { Address } from '../io/tcp.ts';
+import type { OwnState } from '../migrate/section/own.ts';
 import { parse } from './api.ts';
 import { Host } from './host.ts';
 import { HostTmem } from './host-tmem.ts';
@@ -10,8 +11,11 @@ import { HostJournal } from './migration/host-journal.ts';
 import { serve } from './server.ts';
 import { readTls, type TlsFiles } from './tls-files.ts';
 import { V86Driver } from './v86-driver.ts';
+import { packageVersion } from './version.ts';
 
+/** What a host is to be. */
 export interface HostSettings {
+  /** Where it is asked for things (spec/host-api.md), by the command among others. */
   readonly socketPath: string;
   /** Memory for the tmem of all guests; 0: off. */
   readonly tmemBytes: number;
@@ -23,8 +27,8 @@ export interface HostSettings {
   readonly listen?: Address | undefined;
   /** How it is known to other hosts, and whom it believes; without it they are of this machine alone. */
   readonly tls?: TlsFiles | undefined;
-  /** Of the package, for images. */
-  readonly version: string;
+  /** State of one's own that its guests have (M3). */
+  readonly own?: readonly OwnState[] | undefined;
 }
 
 /** What the directory of a journal is called behind the socket's path. */
@@ -35,11 +39,11 @@ const ANSWERS_MS = 500;
 
 /**
  * Runs a host until `signal`; then its guests end, and the socket goes.
- * @param listening called when it can be reached.
- * @throws HOST_RUNNING, WRITE_FAILED, USAGE
+ * @param listening called when it can be reached, with where machines may come to, if anywhere.
+ * @throws HOST_RUNNING, LISTEN_FAILED, NOT_LOOPBACK, WRITE_FAILED, USAGE; what is wrong with a state of one's own
  */
 export async function runHost(
-  { socketPath, tmemBytes, policy, version, stateDirectory, listen, tls: files }: HostSettings,
+  { socketPath, tmemBytes, policy, stateDirectory, listen, tls: files, own }: HostSettings,
   signal: AbortSignal,
   listening: (migrations: Address | null) => Promise<void>,
 ): Promise<void> {
@@ -47,9 +51,10 @@ export async function runHost(
   const tmem = new HostTmem(tmemBytes, seed, tmemPolicyOf(policy));
   const tls = files === undefined ? undefined : await readTls(files);
   const journal = await HostJournal.open(stateDirectory ?? `${socketPath}${STATE}`);
-  const host = new Host({ version, driver: new V86Driver(), tmem, journal, tls });
+  let host: Host;
   let server: Server;
   try {
+    host = new Host({ version: packageVersion(), driver: new V86Driver(), tmem, own, journal, tls });
     server = await serve(host, socketPath);
   } catch (error) {
     await journal.close();

@@ -55,7 +55,7 @@ export async function saveGuest({ guest, choice, sink, tool, pinTmem, live, work
     const saved =
       choice.live && running
         ? await saveLive({ ...request, ...live(), nowMs: () => performance.now() }, waited)
-        : await saveMachine({ ...request, pinTmem }, waited);
+        : await saveMachine({ ...request, pinTmem, pinOwn: () => guest.own.pin() }, waited);
     if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The save was cancelled');
     await sink.commit();
     return saved;

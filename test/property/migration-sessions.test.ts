@@ -98,10 +98,10 @@ const written = fc.constantFrom('durable', 'durable', 'durable', 'notWritten', '
   return { kind: 'written', end } as const;
 });
 
-const left = { dirtyBytes: 4096, tmemBytes: 0, invalidations: 0, deviceBytes: 10 };
+const left = { dirtyBytes: 4096, tmemBytes: 0, invalidations: 0, ownBytes: 0, deviceBytes: 10 };
 /** What a runner answers to what was asked of it. */
 const ANSWERS: Readonly<Record<NonNullable<SourceSession['busy']>, WithoutTime<SourceSessionEvent>>> = {
-  work: { kind: 'worked', section: 'ram', bytes: 4096, pages: 1, invalidations: 0, left: { ram: 0, tmem: 0 } },
+  work: { kind: 'worked', section: 'ram', bytes: 4096, pages: 1, invalidations: 0, left: { ram: 0, tmem: 0, own: 0 } },
   seal: { kind: 'sealed', waitingSeals: 1 },
   endRound: { kind: 'roundEnded', left, scanMs: 1 },
   pause: { kind: 'paused', left },

@@ -95,7 +95,7 @@ export class SourcePlane {
 
   /** What is left of this round, about: for memory as far as it was not looked at. */
   leftOfRound(): Readonly<Record<SectionName, number>> {
-    return { ram: this.#dirty(this.#cursor) * PAGE_BYTES, tmem: this.#tmemLeft() };
+    return { ram: this.#dirty(this.#cursor) * PAGE_BYTES, tmem: this.#tmemLeft(), own: 0 };
   }
 
   left(): Left {
@@ -105,6 +105,7 @@ export class SourcePlane {
       dirtyBytes: this.#dirty(0) * PAGE_BYTES,
       tmemBytes: pages * PAGE_BYTES + pools,
       invalidations,
+      ownBytes: 0,
       deviceBytes: DEVICE_BYTES,
     };
   }
@@ -123,7 +124,8 @@ export class SourcePlane {
   }
 
   acknowledge(seal: number, chain: string): void {
-    this.#held(this.#unacknowledged.acknowledge(seal, chain));
+    this.#unacknowledged.acknowledge(seal, chain);
+    this.#held(this.#unacknowledged.heldStep('tmem'));
   }
 
   /** Goes back to what the destination holds, and begins the stream of another leg. */
@@ -132,8 +134,8 @@ export class SourcePlane {
     else {
       if (sameLeg) this.#unacknowledged.holds(place.channels[0].seal, place.channels[0].chain);
       for (const page of this.#unacknowledged.lost()) this.#marked[page] = 1;
-      this.#held(this.#unacknowledged.heldStep);
-      this.#log.resume([this.#unacknowledged.heldStep]);
+      this.#held(this.#unacknowledged.heldStep('tmem'));
+      this.#log.resume([this.#unacknowledged.heldStep('tmem')]);
     }
     this.#chain = new LegChain(leg);
     this.#seals = 0;
@@ -141,7 +143,7 @@ export class SourcePlane {
     this.#declared = new Set();
     for (const [incarnation, { pool, openedIn }] of [...this.#pools].toSorted(([one], [other]) => one - other)) {
       // The others are opened again, in their order.
-      if (openedIn > this.#unacknowledged.heldStep) continue;
+      if (openedIn > this.#unacknowledged.heldStep('tmem')) continue;
       this.#declared.add(incarnation);
       this.record({ kind: 'pool', pool }, emit);
     }
@@ -203,7 +205,7 @@ export class SourcePlane {
     while (bytes < most) {
       const step = this.#log.next(0);
       if (step === undefined) break;
-      this.#unacknowledged.sentStep(step.step);
+      this.#unacknowledged.sentStep('tmem', step.step);
       bytes += this.#step(step, emit);
     }
     const pages = this.#log.sent.pages - before.pages;

@@ -1,6 +1,7 @@
 /** Two sessions that talk to each other, with everything that they ask for done at once. */
 import { decodeHelloHead, decodeMessage, encodeMessage, type Message } from '../../src/migrate/protocol/messages.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/migrate/precopy/convergence.ts';
+import type { SectionName } from '../../src/migrate/precopy/shares.ts';
 import type { Left } from '../../src/migrate/precopy/predict.ts';
 import {
   newReceiver,
@@ -52,7 +53,7 @@ export class Pair {
   #queue: (() => void)[] = [];
   #seals = 0;
   #leg = 1;
-  #left: { ram: number; tmem: number };
+  #left: Record<SectionName, number>;
   #unacknowledged: number[] = [];
 
   constructor(options: PairOptions = {}) {
@@ -66,7 +67,7 @@ export class Pair {
       limits: { ...DEFAULT_LIMITS, ...options.limits },
     };
     this.destination = newReceiver(ID, { ...helloOf(DESTINATION_IDENTITY), ...options.destinationHello });
-    this.#left = { ram: offer.memory.bytes, tmem: offer.tmem?.persistent.carriedBytes ?? 0 };
+    this.#left = { ram: offer.memory.bytes, tmem: offer.tmem?.persistent.carriedBytes ?? 0, own: 0 };
     const { state, effects } = beginSession(request, this.nowMs);
     this.source = state;
     this.#performSource(effects);
@@ -173,8 +174,8 @@ export class Pair {
   #leftNow(): Left {
     const dirtyBytes = this.options.dirtyBytes ?? 0;
     const speed = 1 - this.source.throttle / 100;
-    this.#left = { ram: Math.round(dirtyBytes * speed), tmem: 0 };
-    return { dirtyBytes: this.#left.ram, tmemBytes: 0, invalidations: 0, deviceBytes: 20_000 };
+    this.#left = { ram: Math.round(dirtyBytes * speed), tmem: 0, own: 0 };
+    return { dirtyBytes: this.#left.ram, tmemBytes: 0, invalidations: 0, ownBytes: 0, deviceBytes: 20_000 };
   }
 
   #held(entry: string): boolean {
@@ -239,7 +240,13 @@ export class Pair {
         this.#left = { ...this.#left, ram: this.#left.ram + MIB };
         this.#answer({
           kind: 'resumed',
-          left: { dirtyBytes: this.#left.ram, tmemBytes: this.#left.tmem, invalidations: 0, deviceBytes: 20_000 },
+          left: {
+            dirtyBytes: this.#left.ram,
+            tmemBytes: this.#left.tmem,
+            invalidations: 0,
+            ownBytes: 0,
+            deviceBytes: 20_000,
+          },
         });
         break;
       case 'ended':

@@ -18,6 +18,7 @@ import type { Probed } from '../../migrate/session/effects.ts';
 import type { Driver, Made } from '../driver.ts';
 import type { HostTmem, TmemSeat } from '../host-tmem.ts';
 import { sharedDisks } from '../saving.ts';
+import type { OwnSeats, OwnStates } from '../own-states.ts';
 import type { HostJournal } from './host-journal.ts';
 import type { GuestKeeper } from './keeper.ts';
 import { claimsOf } from './offer.ts';
@@ -26,6 +27,7 @@ export interface IncomingParts {
   readonly keeper: GuestKeeper;
   readonly driver: Driver;
   readonly tmem: HostTmem;
+  readonly own: OwnStates;
   readonly journal: HostJournal;
 }
 
@@ -40,6 +42,8 @@ interface Coming {
   /** Gives its name and identity back. */
   readonly unname: () => void;
   made: Looked | null;
+  /** What it has of state of one's own, when it is made. */
+  own: OwnSeats | null;
   over: boolean;
 }
 
@@ -61,14 +65,14 @@ export class IncomingGuests {
 
   /** What this host is and has now, without what it has promised. */
   capability(): HostCapability {
-    const { keeper, driver, tmem, journal } = this.#parts;
+    const { keeper, driver, tmem, own, journal } = this.#parts;
     const host: HostCapability = {
       identity: journal.identity,
       ...keeper.taken(),
       drivers: driver.kinds,
       freeMemoryBytes: freemem(),
       codecs: this.#codecs,
-      records: [],
+      records: own.names,
       tmem: tmem.capability(this.#codecs),
       // Which files of this host a guest may write is not for its old host to say.
       sharedDisks: false,
@@ -115,7 +119,13 @@ export class IncomingGuests {
   reserve(id: string, need: Need, offer: Offer, uuids: readonly string[], gone: () => void): Promise<Hidden> {
     const { uuid: machine, name } = offer.machine;
     this.#held = reserve(this.#held, id, { ...need, machine, uuids });
-    const coming: Coming = { offer, unname: this.#parts.keeper.reserve(name, machine), made: null, over: false };
+    const coming: Coming = {
+      offer,
+      unname: this.#parts.keeper.reserve(name, machine),
+      made: null,
+      own: null,
+      over: false,
+    };
     this.#coming.set(id, coming);
     const probed = this.#probed.get(id);
     this.#probed.delete(id);
@@ -130,25 +140,28 @@ export class IncomingGuests {
       throw new TransmigrateError('CANCELLED', 'The migration is over');
     }
     const { machine, seat, mostDeviceBytes } = made;
+    const own = this.#parts.own.seats(coming.offer.machine);
+    coming.own = own;
     machine.on('crashed', gone);
     machine.on('closed', (_reason, expected) => {
       if (!expected) gone();
     });
     await this.#parts.journal.enterProcess(coming.offer.machine.uuid, machine);
-    return { machine, mostDeviceBytes, tmem: seat?.loader() ?? null };
+    return { machine, mostDeviceBytes, tmem: seat?.loader() ?? null, own: own.loaders() };
   }
 
   /** The machine becomes a guest. */
   async run(id: string, epoch: number): Promise<void> {
     const coming = this.#coming.get(id);
-    const made = coming?.made;
-    if (coming === undefined || made === null || made === undefined) throw nothing(id);
+    const made = coming?.made ?? null;
+    const own = coming?.own ?? null;
+    if (coming === undefined || made === null || own === null) throw nothing(id);
     const { machine, seat, configuration } = made;
     this.#release(id);
     seat?.moveIn();
     const { uuid, name } = coming.offer.machine;
     try {
-      await this.#parts.keeper.arrive({ name, uuid, machine, seat, configuration }, epoch);
+      await this.#parts.keeper.arrive({ name, uuid, machine, seat, own, configuration }, epoch);
     } catch (error) {
       // Its machine is closed by now; it owns nothing of the host's tmem any more.
       seat?.leave();
@@ -162,12 +175,16 @@ export class IncomingGuests {
     if (coming === undefined) return;
     coming.over = true;
     this.#release(id);
+    coming.own?.leave();
     await this.#unmake(coming.made ?? undefined);
   }
 
   async close(): Promise<void> {
     const made = [...this.#probed.values(), ...[...this.#coming.values()].map((coming) => coming.made ?? undefined)];
-    for (const coming of this.#coming.values()) coming.over = true;
+    for (const coming of this.#coming.values()) {
+      coming.over = true;
+      coming.own?.leave();
+    }
     this.#probed.clear();
     this.#coming.clear();
     await Promise.all(made.map((each) => this.#unmake(each)));

@@ -102,6 +102,8 @@ export interface MigrateResult {
   readonly tmemPages: number;
   readonly tmemBytes: number;
   readonly invalidations: number;
+  /** Of state of one's own. */
+  readonly ownBytes: number;
   /** How long the guest stood still, as its source saw it, with both fsyncs. */
   readonly downtimeMs: number;
   readonly totalMs: number;

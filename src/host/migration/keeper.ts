@@ -2,6 +2,7 @@ import type { JsonObject } from '../../bytes/bounded-json.ts';
 import type { Machine } from '../../machine/machine.ts';
 import type { Guest } from '../guest.ts';
 import type { TmemSeat } from '../host-tmem.ts';
+import type { OwnSeats } from '../own-states.ts';
 
 /** A machine that came, before it is a guest. */
 export interface Arrived {
@@ -9,6 +10,7 @@ export interface Arrived {
   readonly uuid: string;
   readonly machine: Machine;
   readonly seat: TmemSeat | null;
+  readonly own: OwnSeats;
   readonly configuration: JsonObject;
 }
 

@@ -10,7 +10,7 @@ import type { HostTmem } from '../host-tmem.ts';
  * @param codecs that who gets it knows, asked when the rounds begin; absent: all.
  */
 export function liveStates(
-  { machine, tmemClient }: Guest,
+  { machine, tmemClient, own }: Guest,
   { tmem, driver }: { readonly tmem: HostTmem; readonly driver: Driver },
   codecs?: () => readonly string[],
 ): SourceStates {
@@ -20,6 +20,7 @@ export function liveStates(
   return {
     memory: new LiveMemory(machine, () => performance.now()),
     tmem: tmemClient === null ? null : tmem.live(tmemClient, codecs),
+    own: own.live(),
     devices: new LiveDevices(machine, kind?.deviceBytes ?? 0),
   };
 }

@@ -25,6 +25,7 @@ import { superseded } from '../../migrate/session/superseded.ts';
 import type { Guest } from '../guest.ts';
 import type { HostTmem } from '../host-tmem.ts';
 import type { Driver } from '../driver.ts';
+import type { OwnStates } from '../own-states.ts';
 import type { HostJournal } from './host-journal.ts';
 import { IncomingGuests } from './incoming.ts';
 import {
@@ -48,6 +49,7 @@ export interface MigrationParts {
   readonly keeper: GuestKeeper;
   readonly driver: Driver;
   readonly tmem: HostTmem;
+  readonly own: OwnStates;
   readonly journal: HostJournal;
   /** How hosts are known to each other; without it they are of this machine alone (N4). */
   readonly tls?: TlsOptions | undefined;
@@ -91,7 +93,7 @@ export class Migrations {
 
   constructor(parts: MigrationParts) {
     this.#parts = parts;
-    const { version, journal, speaks = {} } = parts;
+    const { version, journal, own, speaks = {} } = parts;
     const { protocol = PROTOCOL, codecs = CODEC_NAMES } = speaks;
     this.#incoming = new IncomingGuests(parts, codecs);
     this.#hello = {
@@ -103,7 +105,7 @@ export class Migrations {
       },
       features: [],
       codecs: [...codecs],
-      records: [],
+      records: own.names,
       limits: { channels: 1, sealBytes: SEAL_BYTES, unacknowledgedSeals: PROTOCOL_LIMITS.unacknowledgedSeals },
       resumable: true,
     };
@@ -496,7 +498,7 @@ function errorOf({ code, message, reasons }: Failure, id: string | null): Transm
 
 function resultOf(guest: Guest, runner: SourceRunner, to: string, totalMs: number): MigrateResult {
   const { request, progress, leg, handover } = runner.session;
-  const { rounds, ramPages, ramBytes, tmemPages, tmemBytes, invalidations } = progress;
+  const { rounds, ramPages, ramBytes, tmemPages, tmemBytes, invalidations, ownBytes } = progress;
   return {
     id: request.id,
     name: guest.name,
@@ -510,6 +512,7 @@ function resultOf(guest: Guest, runner: SourceRunner, to: string, totalMs: numbe
     tmemPages,
     tmemBytes,
     invalidations,
+    ownBytes,
     downtimeMs: runner.downtimeMs ?? 0,
     totalMs,
   };

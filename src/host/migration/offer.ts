@@ -53,7 +53,7 @@ export function offerOf(
       digest: disk.digest === null ? null : toHex(disk.digest),
     })),
     codec,
-    records: [],
+    records: guest.own.mandatory(),
     configuration: guest.configuration,
   };
 }

@@ -6,6 +6,8 @@ export interface Left {
   /** Of tmem pages that were not sent. */
   readonly tmemBytes: number;
   readonly invalidations: number;
+  /** Of state of one's own. */
+  readonly ownBytes: number;
   readonly deviceBytes: number;
 }
 
@@ -39,8 +41,8 @@ export const UNMEASURED: Costs = {
 };
 
 /** Bytes that must cross while the guest stands still. */
-export function leftBytes({ dirtyBytes, tmemBytes, invalidations, deviceBytes }: Left): number {
-  return dirtyBytes + tmemBytes + invalidations * INVALIDATION_BYTES + deviceBytes;
+export function leftBytes({ dirtyBytes, tmemBytes, invalidations, ownBytes, deviceBytes }: Left): number {
+  return dirtyBytes + tmemBytes + invalidations * INVALIDATION_BYTES + ownBytes + deviceBytes;
 }
 
 /** Milliseconds; infinite while no bandwidth is known. */

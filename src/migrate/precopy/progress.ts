@@ -8,6 +8,8 @@ export interface Progress {
   readonly tmemBytes: number;
   readonly tmemPages: number;
   readonly invalidations: number;
+  /** Of state of one's own. */
+  readonly ownBytes: number;
   /** Bytes that the guest changed in the last round, a second. */
   readonly dirtyBytesPerSecond: number;
   readonly bytesPerSecond: number;

@@ -1,14 +1,18 @@
 /**
  * What was sent above the seals that the destination has acknowledged (M2, T4): protocol 6.2. No content, but which
- * pages, a bit each, and up to which step of the tmem log; after a cut these are sent again.
+ * pages, a bit each, and up to which step of the tmem log and of each state of one's own; after a cut these are sent
+ * again.
  */
 import { TransmigrateError } from '../../errors.ts';
+
+/** The newest step of each kind of state that has any. */
+type Steps = ReadonlyMap<string, number>;
 
 interface Sealed {
   readonly seal: number;
   readonly chain: string;
   readonly pages: Uint8Array;
-  readonly step: number;
+  readonly steps: Steps;
 }
 
 /** One channel's. */
@@ -19,9 +23,8 @@ export class Unacknowledged {
   /** Bitmaps with no bit set. */
   readonly #spare: Uint8Array[] = [];
   #open: Uint8Array;
-  #step = 0;
-  /** The step up to which the destination has applied the tmem log. */
-  heldStep = 0;
+  #steps: Steps = new Map();
+  #held: Steps = new Map();
   /** The newest seal that was acknowledged on this connection, and its chain. */
   #last: { readonly seal: number; readonly chain: string } | undefined;
 
@@ -49,24 +52,29 @@ export class Unacknowledged {
     for (let page = first; page < first + count; page++) this.#open[page >> 3] |= 1 << (page & 7);
   }
 
-  /** A step of the tmem log was sent. */
-  sentStep(step: number): void {
-    this.#step = Math.max(step, this.#step);
+  /** A step of a kind of state was sent. */
+  sentStep(state: string, step: number): void {
+    const before = this.#steps.get(state) ?? 0;
+    if (step > before) this.#steps = new Map([...this.#steps, [state, step]]);
+  }
+
+  /** The step up to which the destination has applied a kind of state. */
+  heldStep(state: string): number {
+    return this.#held.get(state) ?? 0;
   }
 
   /** A SEAL was written behind all of it. */
   sealed(seal: number, chain: string): void {
     if (!this.maySeal) throw new RangeError('more seals than may be unacknowledged');
-    this.#sealed.push({ seal, chain, pages: this.#open, step: this.#step });
+    this.#sealed.push({ seal, chain, pages: this.#open, steps: this.#steps });
     this.#open = this.#spare.pop() ?? new Uint8Array(Math.ceil(this.#pages / 8));
   }
 
   /**
    * The destination has applied everything up to a seal.
-   * @returns the step of the tmem log that is held now.
    * @throws CHAIN_VECTOR when its chain is another one; RECORD_ORDER for a seal that was not written or is done.
    */
-  acknowledge(seal: number, chain: string): number {
+  acknowledge(seal: number, chain: string): void {
     const at = this.#sealed.findIndex((each) => each.seal === seal);
     if (at === -1) {
       const what = `Seal ${seal} was acknowledged, which is not waiting for that`;
@@ -78,13 +86,12 @@ export class Unacknowledged {
         data: { seal, expected: this.#sealed[at].chain, found: chain },
       });
     }
-    this.heldStep = this.#sealed[at].step;
+    this.#held = this.#sealed[at].steps;
     this.#last = { seal, chain };
     for (const { pages } of this.#sealed.splice(0, at + 1)) {
       pages.fill(0);
       this.#spare.push(pages);
     }
-    return this.heldStep;
   }
 
   /**
@@ -123,7 +130,7 @@ export class Unacknowledged {
     for (const pages of all) pages.fill(0);
     this.#open = all.pop()!;
     this.#spare.push(...all);
-    this.#step = this.heldStep;
+    this.#steps = this.#held;
     this.#last = undefined;
     return lost;
   }

@@ -14,6 +14,8 @@ export interface Hidden<M extends MachineTarget = Machine> {
   readonly machine: M;
   /** Takes tmem records; null for a machine without. */
   readonly tmem: StateLoader | null;
+  /** Take state of one's own; absent: there is none. */
+  readonly own?: readonly StateLoader[];
   /** The largest device blob that makes sense. */
   readonly mostDeviceBytes: number;
 }
@@ -25,6 +27,8 @@ export interface RestoreRequest<M extends MachineTarget = Machine> extends Work 
    */
   readonly make: (claims: ImageClaims) => Promise<Hidden<M>>;
   readonly discard: (hidden: Hidden<M>) => Promise<void>;
+  /** Names of mandatory records of one's own that are known here (stream 12); absent: none. */
+  readonly knows?: readonly string[];
   /** The time of day for the guest from now on, in milliseconds since 1970 UTC (M6). */
   readonly wallClockMs: () => number;
 }
@@ -45,7 +49,7 @@ export async function restoreMachine<M extends MachineTarget = Machine>(
   source: ByteSource,
   request: RestoreRequest<M>,
 ): Promise<Restored<M>> {
-  const decoder = new StreamDecoder({ container: source.container });
+  const decoder = new StreamDecoder({ container: source.container, knows: new Set(request.knows) });
   let hidden: Hidden<M> | undefined;
   let claims: ImageClaims | undefined;
   let loaders: readonly StateLoader[] = [];
@@ -81,9 +85,9 @@ function checkPages(machine: MachineTarget, { pageBytes }: ImageClaims): void {
 }
 
 function loadersFor(
-  { machine, tmem, mostDeviceBytes }: Hidden<MachineTarget>,
+  { machine, tmem, own = [], mostDeviceBytes }: Hidden<MachineTarget>,
   decoder: StreamDecoder,
 ): readonly StateLoader[] {
   const loaders = [new MemoryLoader(machine), new DevicesLoader(machine, mostDeviceBytes, decoder.scratch)];
-  return tmem === null ? loaders : [...loaders, tmem];
+  return [...loaders, ...(tmem === null ? [] : [tmem]), ...own];
 }

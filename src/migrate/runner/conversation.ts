@@ -79,13 +79,15 @@ export function answerTo(preamble: Preamble): PreambleChoice {
  * Reads what the other side says, in order, as its bytes come.
  * @param pieces each is valid until the next is asked for.
  * @param begun told once, when the preamble was accepted: a destination answers with its fields.
+ * @param own names of mandatory records of one's own that are known here (stream 12).
  * @throws the decoder's errors, TRUNCATED when the connection ends before the stream does, and those of messages.
  */
 export async function* listen(
   pieces: AsyncIterable<Uint8Array>,
   begun?: (preamble: Preamble) => void,
+  own: readonly string[] = [],
 ): AsyncGenerator<Heard> {
-  const decoder = new StreamDecoder({ knows: MESSAGE_NAMES });
+  const decoder = new StreamDecoder({ knows: new Set([...MESSAGE_NAMES, ...own]) });
   let first = true;
   for await (const decoded of decodePieces(pieces, decoder)) {
     const { record, header } = decoded;

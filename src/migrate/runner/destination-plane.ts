@@ -27,7 +27,7 @@ export class DestinationPlane {
     this.#loaders = hidden.then((made) => {
       const memory = new MemoryLoader(made.machine);
       const devices = new DevicesLoader(made.machine, made.mostDeviceBytes, new Uint8Array(LIMITS.chunkBytes));
-      const all = made.tmem === null ? [memory, devices] : [memory, devices, made.tmem];
+      const all = [memory, devices, ...(made.tmem === null ? [] : [made.tmem]), ...(made.own ?? [])];
       return { hidden: made, memory, devices, all };
     });
     // Who waits for a record to be applied hears of it; so does whoever asked for the machine.

@@ -36,7 +36,7 @@ export async function receive(connection: Connection, parts: ReceptionParts): Pr
   // Who says nothing holds no place for long; a source that has said who it is may be as slow as it likes.
   connection.silenceMs = PATIENCE.answerMs;
   try {
-    for await (const heard of listen(connection.pieces(), begun)) {
+    for await (const heard of listen(connection.pieces(), begun, parts.hello.records)) {
       if (runner !== null) {
         if (!(await runner.hear(line, heard))) return;
         continue;

@@ -1,13 +1,15 @@
 /** What a source writes of its machine: the sections in rounds, over one connection after the other (protocol 5, 6). */
 import { fromHex, toHex } from '../../bytes/hex.ts';
 import type { Left } from '../precopy/predict.ts';
-import type { SectionName } from '../precopy/shares.ts';
+import type { BySection, SectionName } from '../precopy/shares.ts';
 import { Unacknowledged } from '../precopy/unacknowledged.ts';
 import { PROTOCOL_LIMITS } from '../protocol/limits.ts';
 import type { LiveDevices } from '../section/live-devices.ts';
 import type { LiveMemory } from '../section/live-memory.ts';
 import type { LiveTmem } from '../section/live-tmem.ts';
-import { singleOutput, type Ledger, type LiveOutput, type LiveState } from '../section/live.ts';
+import { bytesOf, singleOutput, type Ledger, type LiveOutput, type LiveState } from '../section/live.ts';
+import type { Named } from '../section/own.ts';
+import { takeTurns } from '../section/turns.ts';
 import type { Place } from '../session/effects.ts';
 import type { Speaker } from './conversation.ts';
 
@@ -16,6 +18,8 @@ export interface SourceStates {
   readonly memory: LiveMemory;
   /** Null for a guest without. */
   readonly tmem: LiveTmem | null;
+  /** State of one's own (M3). */
+  readonly own: readonly Named<LiveState>[];
   readonly devices: LiveDevices;
 }
 
@@ -24,7 +28,7 @@ export interface PieceDone {
   readonly bytes: number;
   readonly pages: number;
   readonly invalidations: number;
-  readonly left: Readonly<Record<SectionName, number>>;
+  readonly left: BySection;
 }
 
 /** A section of which something is left is never said to have nothing: only looking at it shows that. */
@@ -32,6 +36,8 @@ const LEAST_LEFT = 1;
 
 /** Rounds with fewer bytes say more about looking for them than about the connection. */
 const TELLING_BYTES = 256 * 1024;
+
+const NOTHING: BySection = { ram: 0, tmem: 0, own: 0 };
 
 export class SourcePlane {
   readonly #states: SourceStates;
@@ -47,7 +53,10 @@ export class SourcePlane {
   #steps: Partial<Record<SectionName, AsyncGenerator<number, void>>> = {};
   readonly #done = new Set<SectionName>();
   /** Bytes of state that the round has done, of each section. */
-  #said: Record<SectionName, number> = { ram: 0, tmem: 0 };
+  #said: Record<SectionName, number> = { ...NOTHING };
+  /** State of one's own that goes along, and whether this connection has the names of its records. */
+  #own: readonly Named<LiveState>[] = [];
+  #named = false;
   #pages = 0;
   #deviceBytes = 0;
   #last: Place['channels'][number] = { seal: 0, chain: '' };
@@ -67,9 +76,7 @@ export class SourcePlane {
         this.#pages += count;
         this.#sent.sent(first, count);
       },
-      step: (state, step) => {
-        if (state === 'tmem') this.#sent.sentStep(step);
-      },
+      step: (state, step) => this.#sent.sentStep(state, step),
     };
   }
 
@@ -88,10 +95,23 @@ export class SourcePlane {
     return this.#deviceBytes;
   }
 
+  /**
+   * Both hosts know records of one's own of these names. An optional state that the other does not know stays here; a
+   * mandatory one goes along: who does not know it has refused.
+   * @returns the names of what stays
+   */
+  agree(names: readonly string[]): readonly string[] {
+    const goes = ({ entry, state }: Named<LiveState>): boolean => names.includes(entry.name) || state.offer().mandatory;
+    const { own } = this.#states;
+    this.#own = own.filter(goes);
+    return own.filter((each) => !goes(each)).map(({ entry }) => entry.name);
+  }
+
   /** Writes go over this connection from now on. */
   attach(speaker: Speaker): void {
     this.#speaker = speaker;
     this.#output = singleOutput(speaker.writer, this.#ledger);
+    this.#named = false;
   }
 
   /** The writer of the connection wrote a SEAL. */
@@ -103,17 +123,15 @@ export class SourcePlane {
 
   /** @throws CHAIN_VECTOR, RECORD_ORDER */
   acknowledge(seal: number, chain: string): void {
-    // Not an argument of the call below: what is acknowledged counts for a guest without tmem, too.
-    const step = this.#sent.acknowledge(seal, chain);
-    this.#states.tmem?.acknowledged(0, step);
+    this.#sent.acknowledge(seal, chain);
+    for (const state of this.#all()) state.acknowledged(0, this.#sent.heldStep(state.name));
   }
 
   /** Writes about so many bytes of a section. @throws what the machine, the engine and the connection throw */
   work(section: SectionName, bytes: number): Promise<PieceDone> {
     return this.#do(async (output) => {
       await this.#begin();
-      const state = this.#stateOf(section);
-      if (state !== null) await this.#walk(section, state, output, bytes);
+      await this.#walk(section, output, bytes);
       return this.#left();
     });
   }
@@ -160,8 +178,8 @@ export class SourcePlane {
       await this.#leaveRound();
       const [{ seal, chain }] = place.channels;
       if (sameLeg) this.#sent.holds(seal, chain);
-      const lost = { pages: this.#sent.lost(), steps: [this.#sent.heldStep] };
-      for (const state of this.#all()) await state.resend(lost);
+      const pages = this.#sent.lost();
+      for (const state of this.#all()) await state.resend({ pages, steps: [this.#sent.heldStep(state.name)] });
       return this.left();
     });
   }
@@ -174,6 +192,7 @@ export class SourcePlane {
       dirtyBytes: Math.max(memory.left().bytes, this.#pageBytes),
       tmemBytes: tmem === null ? 0 : Math.max(tmem.left().bytes, LEAST_LEFT),
       invalidations,
+      ownBytes: this.#ownLeft(),
       deviceBytes: devices.left().bytes,
     };
   }
@@ -192,11 +211,36 @@ export class SourcePlane {
 
   #all(): readonly LiveState[] {
     const { memory, tmem, devices } = this.#states;
-    return tmem === null ? [memory, devices] : [memory, tmem, devices];
+    const own = this.#own.map(({ state }) => state);
+    return tmem === null ? [memory, ...own, devices] : [memory, tmem, ...own, devices];
   }
 
-  #stateOf(section: SectionName): LiveState | null {
-    return section === 'ram' ? this.#states.memory : this.#states.tmem;
+  #ownLeft(): number {
+    const bytes = this.#own.reduce((sum, { state }) => sum + state.left().bytes, 0);
+    return this.#own.length === 0 ? 0 : Math.max(bytes, LEAST_LEFT);
+  }
+
+  /** A round of a section, or its end. */
+  #stepsOf(section: SectionName, output: LiveOutput): AsyncGenerator<number, void> | null {
+    const steps = (state: LiveState): AsyncGenerator<number, void> =>
+      this.#final ? state.final(output) : state.round(output);
+    const { memory, tmem } = this.#states;
+    switch (section) {
+      case 'ram':
+        return steps(memory);
+      case 'tmem':
+        return tmem === null ? null : steps(tmem);
+      case 'own': {
+        const sent = (state: LiveState) => (): number => bytesOf(state, output);
+        return takeTurns(this.#own.map(({ state }) => ({ name: state.name, steps: steps(state), sent: sent(state) })));
+      }
+    }
+  }
+
+  async #name({ channels }: LiveOutput): Promise<void> {
+    if (this.#named) return;
+    this.#named = true;
+    for (const { writer } of channels) for (const { entry } of this.#own) await writer.dictionary(entry);
   }
 
   async #begin(): Promise<void> {
@@ -218,10 +262,13 @@ export class SourcePlane {
     return done;
   }
 
-  async #walk(section: SectionName, state: LiveState, output: LiveOutput, bytes: number): Promise<void> {
+  async #walk(section: SectionName, output: LiveOutput, bytes: number): Promise<void> {
     if (this.#done.has(section)) return;
+    if (section === 'own') await this.#name(output);
     const { writer } = output.channels[0];
-    const steps = (this.#steps[section] ??= this.#final ? state.final(output) : state.round(output));
+    const steps = this.#steps[section] ?? this.#stepsOf(section, output);
+    if (steps === null) return;
+    this.#steps[section] = steps;
     const start = { ms: this.#nowMs(), wire: writer.offset, pages: this.#pages, sent: { ...this.#states.tmem?.sent } };
     let said = 0;
     while (said < bytes) {
@@ -237,7 +284,12 @@ export class SourcePlane {
     const sent = this.#states.tmem?.sent;
     this.#piece = {
       bytes: wire,
-      pages: section === 'ram' ? this.#pages - start.pages : (sent?.pages ?? 0) - (start.sent.pages ?? 0),
+      pages:
+        section === 'ram'
+          ? this.#pages - start.pages
+          : section === 'tmem'
+            ? (sent?.pages ?? 0) - (start.sent.pages ?? 0)
+            : 0,
       invalidations: (sent?.invalidations ?? 0) - (start.sent.invalidations ?? 0),
     };
     const ms = this.#nowMs() - start.ms;
@@ -257,6 +309,7 @@ export class SourcePlane {
       left: {
         ram: this.#done.has('ram') ? 0 : Math.max(ram, LEAST_LEFT),
         tmem: tmem === null || this.#done.has('tmem') ? 0 : Math.max(tmem.left().bytes, LEAST_LEFT),
+        own: this.#done.has('own') ? 0 : this.#ownLeft(),
       },
     };
   }
@@ -266,7 +319,7 @@ export class SourcePlane {
     const steps = Object.values(this.#steps);
     this.#steps = {};
     this.#done.clear();
-    this.#said = { ram: 0, tmem: 0 };
+    this.#said = { ...NOTHING };
     for (const each of steps) await each.return();
   }
 }

@@ -142,6 +142,7 @@ export class SourceRunner {
     const before = this.#session;
     const { state, effects } = stepSession(before, { ...event, nowMs: this.#parts.nowMs() });
     this.#session = state;
+    if (state.common !== before.common && state.common !== null) this.#agreed(state.common.records);
     if (state.phase !== before.phase || state.handover?.phase !== before.handover?.phase) {
       this.log.add('state', `${state.phase}, ${state.handover?.phase ?? 'no handover yet'}`);
     }
@@ -162,6 +163,11 @@ export class SourceRunner {
     this.#wake.clear();
     this.#link?.connection.reset();
     await this.#plane?.end();
+  }
+
+  #agreed(records: readonly string[]): void {
+    const stays = this.#plane?.agree(records) ?? [];
+    if (stays.length > 0) this.log.add('guest', `not known there, and left here: ${stays.join(', ')}`);
   }
 
   #gone(): void {
@@ -295,7 +301,8 @@ export class SourceRunner {
     this.log.add(
       'round',
       `round ${number} ends: ${left.dirtyBytes} bytes of memory, ${left.tmemBytes} of tmem, ` +
-        `${left.invalidations} invalidations left`,
+        `${left.invalidations} invalidations` +
+        (left.ownBytes > 0 ? `, ${left.ownBytes} of one's own left` : ' left'),
     );
     return { kind: 'roundEnded', left, scanMs };
   }

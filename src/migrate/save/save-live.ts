@@ -9,14 +9,16 @@ import { bytesOf, singleOutput, type LiveOutput, type LiveState } from '../secti
 import type { LiveDevices } from '../section/live-devices.ts';
 import type { LiveMemory } from '../section/live-memory.ts';
 import type { LiveTmem } from '../section/live-tmem.ts';
+import type { Named } from '../section/own.ts';
 import { takeTurns } from '../section/turns.ts';
 import { openImage, type Saved, type SaveRequest } from './save.ts';
 
-export interface LiveSaveRequest extends Omit<SaveRequest, 'machine' | 'pinTmem'> {
+export interface LiveSaveRequest extends Omit<SaveRequest, 'machine' | 'pinTmem' | 'pinOwn'> {
   readonly machine: LiveSource;
   readonly memory: LiveMemory;
   /** Null for a guest without. */
   readonly tmem: LiveTmem | null;
+  readonly own: readonly Named<LiveState>[];
   readonly devices: LiveDevices;
   /** A clock that never goes back. */
   readonly nowMs: () => number;
@@ -40,8 +42,9 @@ const COSTS: Costs = {
  * @throws what the machine and the sink throw; CANCELLED.
  */
 export async function saveLive(request: LiveSaveRequest, sink: ByteSink): Promise<Saved & { readonly rounds: number }> {
-  const { machine, memory, tmem, devices, signal, leavePaused } = request;
-  const states: readonly LiveState[] = tmem === null ? [memory] : [memory, tmem];
+  const { machine, memory, tmem, own, devices, signal, leavePaused } = request;
+  const states: LiveState[] = tmem === null ? [memory] : [memory, tmem];
+  states.push(...own.map(({ state }) => state));
   const goOn = async (): Promise<void> => {
     await machine.throttle(1).catch(() => undefined);
     if (machine.status === 'paused') await machine.resume().catch(() => undefined);
@@ -50,6 +53,7 @@ export async function saveLive(request: LiveSaveRequest, sink: ByteSink): Promis
   try {
     const writer = await openImage(request, sink);
     const output = singleOutput(writer);
+    for (const { entry } of own) await writer.dictionary(entry);
     for (const state of [...states, devices]) await state.begin();
     const rounds = await followed(request, states, writer, output);
     const start = request.nowMs();
@@ -80,7 +84,7 @@ async function followed(
   writer: StreamWriter,
   output: LiveOutput,
 ): Promise<number> {
-  const { machine, memory, tmem, devices, nowMs } = request;
+  const { machine, memory, tmem, own, devices, nowMs } = request;
   let convergence = FIRST_ROUND;
   let bytesPerSecond = 0;
   for (;;) {
@@ -94,6 +98,7 @@ async function followed(
       dirtyBytes: memory.left().bytes,
       tmemBytes: waiting?.bytes ?? 0,
       invalidations: waiting?.invalidations ?? 0,
+      ownBytes: own.reduce((sum, { state }) => sum + state.left().bytes, 0),
       deviceBytes: devices.left().bytes,
     };
     const costs: Costs = { ...COSTS, bytesPerSecond, scanMs: memory.last?.stoppedMs ?? COSTS.scanMs };

@@ -7,6 +7,7 @@ import { DOMAIN_TYPE, type CaptureReport, type MachineSource } from '../../machi
 import { StreamWriter } from '../../stream/writer.ts';
 import { DevicesWriter } from '../section/devices.ts';
 import { MemoryWriter } from '../section/memory.ts';
+import type { Named, PinnedState } from '../section/own.ts';
 import type { StateWriter } from '../section/section.ts';
 import { takeTurns } from '../section/turns.ts';
 
@@ -32,6 +33,8 @@ export interface SaveRequest {
    * @returns null when it has none.
    */
   readonly pinTmem: () => TmemPin | null;
+  /** Does the same with state of one's own (M3); absent: there is none. */
+  readonly pinOwn?: () => readonly Named<PinnedState>[];
   /** The guest's time of day, in nanoseconds since 1970 UTC. */
   readonly guestTimeNs: () => bigint;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
@@ -71,6 +74,7 @@ export async function saveMachine(request: SaveRequest, sink: ByteSink): Promise
   // What was stopped for the save goes on, unless it crashed meanwhile: then that is told by the error that comes.
   const goOn = async (): Promise<void> => machine.resume().catch(() => undefined);
   let pin: TmemPin | null = null;
+  let own: readonly Named<PinnedState>[] = [];
   try {
     await machine.prepareCapture();
     let captured: CaptureReport;
@@ -81,6 +85,7 @@ export async function saveMachine(request: SaveRequest, sink: ByteSink): Promise
       checkSignal(signal);
       // Requests in flight are done: memory, devices and tmem are of one moment.
       pin = request.pinTmem();
+      own = request.pinOwn?.() ?? [];
       guestTimeNs = request.guestTimeNs();
       // The guest goes on before what was captured is on its way, and no word more has to go to it and back.
       captured = await machine.capture({ resume: running && !leavePaused });
@@ -89,7 +94,7 @@ export async function saveMachine(request: SaveRequest, sink: ByteSink): Promise
       throw error;
     }
     try {
-      const pages = await write(request, captured, pin, guestTimeNs, sink);
+      const pages = await write(request, captured, { pin, own, guestTimeNs }, sink);
       const { copyMs, deviceMs, stoppedMs: pauseMs } = captured;
       return { ...pages, tmemPages: pin?.pages ?? 0, pauseMs, copyMs, deviceMs };
     } catch (error) {
@@ -99,16 +104,23 @@ export async function saveMachine(request: SaveRequest, sink: ByteSink): Promise
     }
   } finally {
     pin?.release();
+    for (const { state } of own) state.release();
     // Of a guest that is no more there is nothing to give back.
     await machine.releaseCapture().catch(() => undefined);
   }
 }
 
+/** What was held or looked at beside the machine, while the guest stood still. */
+interface AtThePause {
+  readonly pin: TmemPin | null;
+  readonly own: readonly Named<PinnedState>[];
+  readonly guestTimeNs: bigint;
+}
+
 async function write(
   request: SaveRequest,
   captured: CaptureReport,
-  pin: TmemPin | null,
-  guestTimeNs: bigint,
+  { pin, own, guestTimeNs }: AtThePause,
   sink: ByteSink,
 ): Promise<{ bytes: number; pages: number }> {
   const { machine, onProgress, signal } = request;
@@ -116,6 +128,10 @@ async function write(
   const writer = await openImage(request, sink);
   const sections: StateWriter[] = [new DevicesWriter(machine, captured), new MemoryWriter(machine)];
   if (pin !== null) sections.push(pin.section);
+  for (const { entry, state } of own) {
+    await writer.dictionary(entry);
+    sections.push(state);
+  }
   const total = sections.reduce((sum, section) => sum + section.bytes, 0);
   let done = 0;
   const takers = sections.map((section) => {

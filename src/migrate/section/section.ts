@@ -22,8 +22,6 @@ export interface StateWriter {
 /** Takes one kind of state from a stream. */
 export interface StateLoader {
   readonly name: string;
-  /** Names of the records of one's own that it takes (stream 12): what the decoder is told to know. */
-  readonly knows?: readonly string[];
   /** Takes a record when it is of this kind of state. Its bytes are valid until the promise resolves. */
   load(decoded: DecodedRecord): Promise<void>;
   /**

@@ -6,7 +6,7 @@ import type { Common, Hello, HelloHead } from '../negotiate/hello.ts';
 import { FIRST_ROUND, type Convergence, type Limits } from '../precopy/convergence.ts';
 import { UNMEASURED, type Costs, type Left } from '../precopy/predict.ts';
 import type { Progress } from '../precopy/progress.ts';
-import { NO_SHARES, type Shares } from '../precopy/shares.ts';
+import { NO_SHARES, type BySection, type SectionName, type Shares } from '../precopy/shares.ts';
 import { newBucket, type TokenBucket } from '../precopy/token-bucket.ts';
 import type { Message, MessageOf } from '../protocol/messages.ts';
 import type { Failure, Place, SessionStep, SourceEffect } from './effects.ts';
@@ -72,7 +72,7 @@ export interface SourceSession {
   readonly standing: boolean;
   /** An effect that is out: nothing else is asked of the guest or the stream meanwhile. */
   readonly busy: 'work' | 'seal' | 'endRound' | 'pause' | 'finish' | 'goBack' | null;
-  readonly left: Readonly<Record<'ram' | 'tmem', number>>;
+  readonly left: BySection;
   readonly unsealed: number;
   readonly waitingSeals: number;
   readonly bucket: TokenBucket;
@@ -98,11 +98,11 @@ export type SourceSessionEvent = { readonly nowMs: number } & (
   | { readonly kind: 'acknowledged'; readonly waitingSeals: number }
   | {
       readonly kind: 'worked';
-      readonly section: 'ram' | 'tmem';
+      readonly section: SectionName;
       readonly bytes: number;
       readonly pages: number;
       readonly invalidations: number;
-      readonly left: Readonly<Record<'ram' | 'tmem', number>>;
+      readonly left: BySection;
     }
   | { readonly kind: 'sealed'; readonly waitingSeals: number }
   | { readonly kind: 'roundEnded'; readonly left: Left; readonly scanMs: number }
@@ -140,7 +140,7 @@ export function beginSession(request: SourceRequest, nowMs: number): Step {
     after: 'rounds',
     standing: false,
     busy: null,
-    left: { ram: 0, tmem: 0 },
+    left: { ram: 0, tmem: 0, own: 0 },
     unsealed: 0,
     waitingSeals: 0,
     bucket: newBucket(limits.bytesPerSecond, nowMs),
@@ -172,6 +172,7 @@ const NO_PROGRESS: Progress = {
   tmemBytes: 0,
   tmemPages: 0,
   invalidations: 0,
+  ownBytes: 0,
   dirtyBytesPerSecond: 0,
   bytesPerSecond: 0,
   throttle: 0,

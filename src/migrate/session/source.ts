@@ -10,7 +10,7 @@ import type { Reason } from '../negotiate/reasons.ts';
 import { roundEnded } from '../precopy/convergence.ts';
 import { leftBytes, type Costs, type Left } from '../precopy/predict.ts';
 import { smooth } from '../precopy/progress.ts';
-import { count, NO_SHARES, turn } from '../precopy/shares.ts';
+import { count, NO_SHARES, SECTIONS, turn } from '../precopy/shares.ts';
 import { newBucket, refill, setRate, spend, waitMs } from '../precopy/token-bucket.ts';
 import { PROTOCOL_LIMITS } from '../protocol/limits.ts';
 import { encodeMessage, type Message, type MessageOf } from '../protocol/messages.ts';
@@ -279,7 +279,8 @@ function accept(state: SourceSession, said: MessageOf<'ACCEPT'>, body: Uint8Arra
     current: { leg: state.leg, agreement },
     costs,
     deadlineMs: null,
-    left: { ram: offer.memory.bytes, tmem: offer.tmem?.persistent.carriedBytes ?? 0 },
+    // Whether there is state of one's own, the first piece of memory tells.
+    left: { ram: offer.memory.bytes, tmem: offer.tmem?.persistent.carriedBytes ?? 0, own: 0 },
     bucket: newBucket(state.limits.bytesPerSecond, nowMs),
     roundMs: nowMs,
   };
@@ -322,30 +323,31 @@ function samePlace(one: Place, other: Place): boolean {
 function withLeft(state: SourceSession, left: Left): SourceSession {
   // An invalidation is work for tmem, though no page is left.
   const tmem = left.tmemBytes + left.invalidations;
-  return { ...state, left: { ram: left.dirtyBytes, tmem }, shares: NO_SHARES };
+  return { ...state, left: { ram: left.dirtyBytes, tmem, own: left.ownBytes }, shares: NO_SHARES };
 }
 
 type Worked = Extract<SourceSessionEvent, { readonly kind: 'worked' }>;
 
 function worked(state: SourceSession, { section, bytes, pages, invalidations, left }: Worked): Step {
-  const both = state.left.ram > 0 && state.left.tmem > 0;
+  const shared = SECTIONS.some((other) => other !== section && state.left[other] > 0);
   const { progress } = state;
-  const ram = section === 'ram';
+  const of = (name: typeof section): number => (section === name ? 1 : 0);
   const next: SourceSession = {
     ...state,
     busy: null,
     left,
     unsealed: state.unsealed + bytes,
     bucket: spend(state.bucket, bytes),
-    shares: count(state.shares, section, bytes, both),
+    shares: count(state.shares, section, bytes, shared),
     roundBytes: state.roundBytes + bytes,
     progress: {
       ...progress,
-      ramBytes: progress.ramBytes + (ram ? bytes : 0),
-      ramPages: progress.ramPages + (ram ? pages : 0),
-      tmemBytes: progress.tmemBytes + (ram ? 0 : bytes),
-      tmemPages: progress.tmemPages + (ram ? 0 : pages),
+      ramBytes: progress.ramBytes + of('ram') * bytes,
+      ramPages: progress.ramPages + of('ram') * pages,
+      tmemBytes: progress.tmemBytes + of('tmem') * bytes,
+      tmemPages: progress.tmemPages + of('tmem') * pages,
       invalidations: progress.invalidations + invalidations,
+      ownBytes: progress.ownBytes + of('own') * bytes,
     },
   };
   return stay(next);

@@ -7,6 +7,7 @@ import { HostJournal } from '../../../src/host/migration/host-journal.ts';
 import { migrateSchema, type MigrateChoice } from '../../../src/host/migration/jobs.ts';
 import { parse } from '../../../src/host/api.ts';
 import type { JournalRecord } from '../../../src/migrate/journal/records.ts';
+import type { OwnState } from '../../../src/migrate/section/own.ts';
 import type { TlsOptions } from '../../../src/io/tls.ts';
 import { readJournal } from '../../../src/migrate/journal/entries.ts';
 import { readFileSync } from 'node:fs';
@@ -26,6 +27,7 @@ export interface JournaledChoice {
   readonly port?: number;
   readonly tls?: TlsOptions;
   readonly speaks?: Speaks;
+  readonly own?: readonly OwnState[];
   /** Called before records are written; what it waits for, the write waits for. */
   readonly before?: (records: readonly JournalRecord[]) => Promise<void> | void;
 }
@@ -42,7 +44,21 @@ export async function journaledHost(directory: string, choice: JournaledChoice =
   });
   const driver = new FakeDriver();
   const tmem = new HostTmem(tmemBytes, 1);
-  const host = new Host({ version: '0.0.0', driver, tmem, journal, tls: choice.tls, speaks: choice.speaks });
+  let host: Host;
+  try {
+    host = new Host({
+      version: '0.0.0',
+      driver,
+      tmem,
+      journal,
+      tls: choice.tls,
+      own: choice.own,
+      speaks: choice.speaks,
+    });
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
   host.migrations.recover();
   const { port } = await host.migrations.listen({ host: '127.0.0.1', port: choice.port ?? 0 });
   return {

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { ERRORS, EXIT } from '../../../src/errors.ts';
 import { buildProgram } from '../../../src/cli/program.ts';
 import { manualPage } from '../../../src/cli/manual.ts';
-import { packageVersion } from '../../../src/cli/version.ts';
+import { packageVersion } from '../../../src/host/version.ts';
 import { fakeWorld } from './fake.ts';
 
 test('man/transmigrate.1 is what the definitions of the commands make (npm run man)', () => {

@@ -91,7 +91,6 @@ class Counters implements LiveState {
 
 class CountersLoader implements StateLoader {
   readonly name = 'org.example.counters';
-  readonly knows = ['org.example.counters'];
   readonly values = new Map<string, number>();
 
   load({ record, body }: DecodedRecord): Promise<void> {
@@ -127,7 +126,7 @@ async function open(ledger?: Ledger): Promise<{ output: LiveOutput; writer: Stre
 }
 
 async function arrive(bytes: Uint8Array, loader: StateLoader, seals: number): Promise<void> {
-  const decoder = new StreamDecoder({ knows: new Set(loader.knows) });
+  const decoder = new StreamDecoder({ knows: new Set([loader.name]) });
   decoder.feed(bytes);
   for (let passed = 0, next = decoder.read(); next !== undefined && passed < seals; next = decoder.read()) {
     await loader.load(next);

@@ -78,10 +78,10 @@ describe('memory and tmem take turns (L1)', () => {
   ] as const) {
     test(`${ram} and ${tmem} left: memory gets ${part} of the bytes while both have some`, () => {
       let shares = NO_SHARES;
-      const sent = { ram: 0, tmem: 0 };
+      const sent = { ram: 0, tmem: 0, own: 0 };
       const generator = random(`shares ${ram}`);
       for (let i = 0; i < 20_000; i++) {
-        const section = turn(shares, { ram, tmem })!;
+        const section = turn(shares, { ram, tmem, own: 0 })!;
         const bytes = 1 + generator.below(1000);
         shares = count(shares, section, bytes, true);
         sent[section] += bytes;
@@ -90,17 +90,53 @@ describe('memory and tmem take turns (L1)', () => {
     });
   }
 
+  for (const [left, parts] of [
+    [
+      { ram: 1000, tmem: 1000, own: 1000 },
+      { ram: 1 / 3, tmem: 1 / 3, own: 1 / 3 },
+    ],
+    [
+      { ram: 100_000, tmem: 10, own: 1 },
+      { ram: 1 / 2, tmem: 1 / 4, own: 1 / 4 },
+    ],
+    [
+      { ram: 2000, tmem: 4000, own: 10 },
+      { ram: 1 / 4, tmem: 1 / 2, own: 1 / 4 },
+    ],
+    [
+      { ram: 5000, tmem: 0, own: 10 },
+      { ram: 3 / 4, tmem: 0, own: 1 / 4 },
+    ],
+  ] as const) {
+    test(`with state of one's own, each has a quarter at least: ${JSON.stringify(left)}`, () => {
+      let shares = NO_SHARES;
+      const sent = { ram: 0, tmem: 0, own: 0 };
+      const generator = random(`three ${left.ram}`);
+      for (let i = 0; i < 20_000; i++) {
+        const section = turn(shares, left)!;
+        const bytes = 1 + generator.below(1000);
+        shares = count(shares, section, bytes, true);
+        sent[section] += bytes;
+      }
+      const total = sent.ram + sent.tmem + sent.own;
+      for (const name of ['ram', 'tmem', 'own'] as const) {
+        assert.ok(Math.abs(sent[name] / total - parts[name]) < 0.01, `${name} of ${JSON.stringify(sent)}`);
+      }
+    });
+  }
+
   test('who is alone gets all, and owes nothing for it', () => {
-    assert.equal(turn(NO_SHARES, { ram: 0, tmem: 0 }), undefined);
-    assert.equal(turn(NO_SHARES, { ram: 0, tmem: 1 }), 'tmem');
-    assert.equal(turn(NO_SHARES, { ram: 1, tmem: 0 }), 'ram');
+    assert.equal(turn(NO_SHARES, { ram: 0, tmem: 0, own: 0 }), undefined);
+    for (const section of ['ram', 'tmem', 'own'] as const) {
+      assert.equal(turn(NO_SHARES, { ram: 0, tmem: 0, own: 0, [section]: 1 }), section);
+    }
     const alone = count(NO_SHARES, 'tmem', 1e9, false);
-    assert.equal(turn(alone, { ram: 1, tmem: 1 }), 'ram');
-    assert.equal(turn(count(alone, 'ram', 1, true), { ram: 1, tmem: 1 }), 'tmem');
+    assert.equal(turn(alone, { ram: 1, tmem: 1, own: 0 }), 'ram');
+    assert.equal(turn(count(alone, 'ram', 1, true), { ram: 1, tmem: 1, own: 0 }), 'tmem');
   });
 });
 
-const NOTHING: Left = { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, deviceBytes: 0 };
+const NOTHING: Left = { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, ownBytes: 0, deviceBytes: 0 };
 const COSTS: Costs = {
   bytesPerSecond: 100 * MIB,
   scanMs: 10,
@@ -212,14 +248,17 @@ describe('what is not acknowledged (M2, T4)', () => {
           const many = Math.min(1 + generator.below(5), pages - first);
           sent.sent(first, many);
           for (let page = first; page < first + many; page++) open.add(page);
-          sent.sentStep(++step);
+          sent.sentStep('tmem', ++step);
+          if (step % 3 === 0) sent.sentStep('own', step);
         } else if (what === 2 && sent.maySeal) {
           sent.sealed(++seals, `chain ${seals}`);
           waiting.push({ seal: seals, pages: open, step });
           open = new Set();
         } else if (what === 3 && waiting.length > 0) {
           const { seal, step: until } = waiting.splice(0, 1 + generator.below(waiting.length)).at(-1)!;
-          assert.equal(sent.acknowledge(seal, `chain ${seal}`), until);
+          sent.acknowledge(seal, `chain ${seal}`);
+          assert.equal(sent.heldStep('tmem'), until);
+          assert.equal(sent.heldStep('own'), until - (until % 3));
           held = until;
         }
         assert.equal(sent.waiting, waiting.length);
@@ -230,7 +269,7 @@ describe('what is not acknowledged (M2, T4)', () => {
         [...sent.lost()],
         [...lost].toSorted((a, b) => a - b),
       );
-      assert.equal(sent.heldStep, held);
+      assert.equal(sent.heldStep('tmem'), held);
       assert.deepEqual([...sent.lost()], [], 'once');
     }
   });

@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { toHex } from '../../../../src/bytes/hex.ts';
 import { WritableSink } from '../../../../src/io/writable-sink.ts';
 import { DEFAULT_LIMITS } from '../../../../src/migrate/precopy/convergence.ts';
+import type { Left } from '../../../../src/migrate/precopy/predict.ts';
 import { Unacknowledged } from '../../../../src/migrate/precopy/unacknowledged.ts';
 import { answerTo, listen, Speaker, type Heard } from '../../../../src/migrate/runner/conversation.ts';
 import {
@@ -96,7 +97,7 @@ class Source {
             bytes: pages * PAGE,
             pages,
             invalidations: 0,
-            left: { ram: this.#left(this.#cursor), tmem: 0 },
+            left: { ram: this.#left(this.#cursor), tmem: 0, own: 0 },
           }),
         );
         break;
@@ -146,9 +147,9 @@ class Source {
     return this.#dirty.subarray(from).reduce((sum, each) => sum + each, 0) * PAGE;
   }
 
-  #all(): { dirtyBytes: number; tmemBytes: number; invalidations: number; deviceBytes: number } {
+  #all(): Left {
     this.#cursor = 0;
-    return { dirtyBytes: this.#left(0), tmemBytes: 0, invalidations: 0, deviceBytes: 0 };
+    return { dirtyBytes: this.#left(0), tmemBytes: 0, invalidations: 0, ownBytes: 0, deviceBytes: 0 };
   }
 
   async #ram(writer: StreamWriter, bytes: number): Promise<number> {

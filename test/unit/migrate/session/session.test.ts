@@ -305,10 +305,13 @@ describe('a cut connection (T4)', () => {
     const pair = new Pair({ hold: ['source endRound'] }).run();
     assert.equal(pair.source.costs.bytesPerSecond, 0);
     pair.cut().wait(600).run();
-    pair.tellSource({ kind: 'resumed', left: { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, deviceBytes: 10 } });
+    pair.tellSource({
+      kind: 'resumed',
+      left: { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, ownBytes: 0, deviceBytes: 10 },
+    });
     pair.tellSource({
       kind: 'roundEnded',
-      left: { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, deviceBytes: 10 },
+      left: { dirtyBytes: 0, tmemBytes: 0, invalidations: 0, ownBytes: 0, deviceBytes: 10 },
       scanMs: 1,
     });
     assert.equal(pair.source.phase, 'pausing');
