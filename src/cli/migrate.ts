@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { TransmigrateError } from '../errors.ts';
 import type { MigrateChoice } from '../host/migration/jobs.ts';
@@ -65,15 +66,21 @@ async function migrate(
 
 interface ReceiveOptions extends HostOptions {
   readonly stdio?: boolean;
+  readonly record?: string;
 }
 
 /** What comes on standard input goes to the host, and what that says to standard output, until both end. */
-async function receive(context: Context, options: HostOptions): Promise<void> {
-  const socket = await (await hostOf(context, options)).receive();
+async function receive(context: Context, options: ReceiveOptions): Promise<void> {
+  const socket = await (await hostOf(context, options)).receive(recordOf(options));
   context.stdin.pipe(socket);
   for await (const bytes of socket as AsyncIterable<Uint8Array>) await context.stdout.writeBytes(bytes);
   context.stdin.unpipe(socket);
   context.stdin.destroy();
+}
+
+/** As the host has to have it, which may stand elsewhere. */
+function recordOf({ record }: ReceiveOptions): string | undefined {
+  return record === undefined ? undefined : resolve(record);
 }
 
 /** `transmigrate receive HOST:PORT`, `transmigrate receive --stdio`. */
@@ -83,10 +90,14 @@ export function receiveCommand(context: Context): Command {
     .description(
       'Has the host listen for machines that are moved to it, until it ends. Without TLS it takes them from this ' +
         'machine alone. `host run --listen` does the same from its start. With --stdio it takes one that comes ' +
-        'through standard input and output.',
+        'through standard input and output. --record keeps what comes as an image of the migration, which "inspect", ' +
+        '"verify" and, when it came over one connection, "restore" read; each further connection is kept beside it, ' +
+        'with .2, .3 ... behind the name. It takes the name when the connection ends. When it can not be written, ' +
+        '"jobs show" says why, and the machine comes all the same.',
     )
     .argument('[host:port]', 'where; port 0: one that is free')
     .option('--stdio', 'take one machine from standard input and output: for ssh')
+    .option('--record <file>', 'keep what comes in a file of the host')
     .action(async (where: string | undefined, _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<ReceiveOptions>();
       if ((where === undefined) !== (options.stdio === true)) {
@@ -96,11 +107,13 @@ export function receiveCommand(context: Context): Command {
         await receive(context, options);
         return;
       }
-      const address = await (await hostOf(context, options)).listen(parseAddress(where));
+      const choice = { ...parseAddress(where), record: recordOf(options) };
+      const address = await (await hostOf(context, options)).listen(choice);
       if (options.json === true) await context.stdout.writeJson(address);
       else await context.stdout.writeLines([`machines may come to ${address.host}:${address.port}`]);
     });
   return addExamples(addHostOptions(command), [
     { line: 'transmigrate receive 127.0.0.1:7700', what: 'Then elsewhere: `migrate NAME 127.0.0.1:7700`.' },
+    { line: 'transmigrate receive 127.0.0.1:7700 --record came.tmig', what: 'Then: `verify came.tmig`.' },
   ]);
 }

@@ -22,6 +22,7 @@ import type {
   JobInfo,
   JobStory,
   LimitsChoice,
+  ListenChoice,
   MigrateChoice,
   MigrateResult,
   OwnerAnswer,
@@ -177,18 +178,21 @@ export class HostClient {
   }
 
   /** Has the host take machines there, until it ends. @returns where: with port 0 the system chose one */
-  listen(address: { host: string; port: number }): Promise<{ host: string; port: number }> {
-    return this.#ask('POST', '/v1/listen', { json: address }) as Promise<{ host: string; port: number }>;
+  listen(choice: Optional<ListenChoice>): Promise<{ host: string; port: number }> {
+    return this.#ask('POST', '/v1/listen', { json: choice }) as Promise<{ host: string; port: number }>;
   }
 
-  /** A connection over which one machine may come to the host: for `receive --stdio`. */
-  receive(): Promise<Duplex> {
+  /**
+   * A connection over which one machine may come to the host: for `receive --stdio`.
+   * @param record where the host keeps what comes.
+   */
+  receive(record?: string): Promise<Duplex> {
     const { socketPath } = this;
     return new Promise((resolve, reject) => {
       const request = httpRequest({
         socketPath,
         method: 'POST',
-        path: '/v1/receive',
+        path: record === undefined ? '/v1/receive' : `/v1/receive?record=${encodeURIComponent(record)}`,
         agent: false,
         headers: { connection: 'Upgrade', upgrade: UPGRADE },
       });

@@ -3,8 +3,8 @@ import { parse } from './api.ts';
 import { answer, asEvents, readJson, type Call } from './http.ts';
 import type { MessageOf } from '../migrate/protocol/messages.ts';
 import {
-  addressSchema,
   limitsSchema,
+  listenSchema,
   migrateSchema,
   settleSchema,
   targetSchema,
@@ -39,7 +39,8 @@ function open({ secret: _secret, kind: _kind, ...granted }: MessageOf<'ACCEPT'>)
 }
 
 export async function listen({ host, request, response }: Call): Promise<void> {
-  answer(response, await host.migrations.listen(parse(addressSchema, await readJson(request))));
+  const { record, ...address } = parse(listenSchema, await readJson(request));
+  answer(response, await host.migrations.listen(address, record));
 }
 
 export function jobs({ host, response }: Call): void {

@@ -6,6 +6,8 @@ import { closedSchema, createSchema, parse, UPGRADE, WORK_HEADER } from './api.t
 import type { Host } from './host.ts';
 import { answer, asError, readBody, readJson, written, type Call } from './http.ts';
 import { listen } from './listen.ts';
+import { receiveSchema } from './migration/jobs.ts';
+import { recordFiles } from './migration/record-files.ts';
 import * as routes from './migration-routes.ts';
 import { tmemAuthoriseSchema, tmemFlushSchema, tmemSetSchema } from './tmem-api.ts';
 import { cancelWork, restore, save, WorkList } from './transfer.ts';
@@ -76,7 +78,7 @@ export async function serve(host: Host, socketPath: string): Promise<Server> {
   // Saves and consoles last as long as they last.
   server.requestTimeout = 0;
   server.on('clientError', refuseUnreadable);
-  server.on('upgrade', (request, socket, head) => upgrade(host, request, socket, head));
+  server.on('upgrade', (request, socket, head) => void upgrade(host, request, socket, head));
   await listen(server, socketPath);
   return server;
 }
@@ -141,16 +143,24 @@ function letEnd(request: IncomingMessage): void {
 }
 
 /** A connection over which a machine comes, through a command that speaks for it (protocol 2.5). */
-function upgrade(host: Host, { method, url, headers }: IncomingMessage, socket: Duplex, head: Buffer): void {
+async function upgrade(
+  host: Host,
+  { method, url, headers }: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+): Promise<void> {
   socket.on('error', () => undefined);
   try {
-    if (method !== 'POST' || url !== '/v1/receive' || headers.upgrade !== UPGRADE) {
+    const [path, query = ''] = (url ?? '').split(/\?(.*)/s, 2);
+    if (method !== 'POST' || path !== '/v1/receive' || headers.upgrade !== UPGRADE) {
       throw new TransmigrateError('USAGE', `Nothing becomes of ${method ?? ''} ${(url ?? '').slice(0, 200)} here`);
     }
     const { migrations } = host;
+    const { record } = parse(receiveSchema, Object.fromEntries(new URLSearchParams(query)));
+    const files = record === undefined ? undefined : await recordFiles(record);
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${UPGRADE}\r\n\r\n`);
     if (head.byteLength > 0) socket.unshift(head);
-    void migrations.take(pipeConnection(socket, socket, 'standard input and output'));
+    void migrations.take(pipeConnection(socket, socket, 'standard input and output'), files);
   } catch (thrown) {
     const body = JSON.stringify({ error: asError(thrown).toJSON() });
     socket.end(

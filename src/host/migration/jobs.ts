@@ -11,6 +11,9 @@ import type { Failure } from '../../migrate/session/effects.ts';
 import { ownerByDestination } from '../../migrate/handover/destination.ts';
 import { ownerBySource } from '../../migrate/handover/source.ts';
 
+/** A path of the daemon's, absolute. */
+const path = z.string().min(1).max(4096).regex(/^\//, 'a path is absolute');
+
 const whole = (least: number, most: number): z.ZodInt => z.int().min(least).max(most);
 
 /** What may be changed while a migration runs (L3). */
@@ -27,7 +30,15 @@ export const limitsSchema = z.strictObject({
 });
 
 /** Where machines may come to; port 0: the system chooses. */
-export const addressSchema = z.strictObject({ host: z.string().min(1).max(255), port: whole(0, 65_535) });
+export const listenSchema = z.strictObject({
+  host: z.string().min(1).max(255),
+  port: whole(0, 65_535),
+  /** Where what comes is kept (protocol 10.1). */
+  record: path.optional(),
+});
+
+/** Of `receive --stdio`: the same. */
+export const receiveSchema = listenSchema.pick({ record: true });
 
 /** Where to, of `migrate` and `check`. */
 export const targetSchema = z.strictObject({
@@ -42,6 +53,7 @@ export const migrateSchema = targetSchema.extend({ limits: limitsSchema.default(
 
 export const settleSchema = z.strictObject({ choice: z.enum(['take', 'abandon']) });
 
+export type ListenChoice = z.infer<typeof listenSchema>;
 export type LimitsChoice = z.infer<typeof limitsSchema>;
 export type TargetChoice = z.infer<typeof targetSchema>;
 export type MigrateChoice = z.infer<typeof migrateSchema>;

@@ -15,7 +15,7 @@ import { PROTOCOL, PROTOCOL_LIMITS } from '../../migrate/protocol/limits.ts';
 import type { MessageOf, Offer } from '../../migrate/protocol/messages.ts';
 import { askCheck, askOwner } from '../../migrate/runner/ask.ts';
 import { DestinationRunner, type DestinationHost } from '../../migrate/runner/destination-runner.ts';
-import { receive } from '../../migrate/runner/reception.ts';
+import { receive, type ReceptionParts } from '../../migrate/runner/reception.ts';
 import { SourceRunner, type SourceGuest } from '../../migrate/runner/source-runner.ts';
 import type { CheckSession } from '../../migrate/session/check.ts';
 import type { Failure } from '../../migrate/session/effects.ts';
@@ -43,6 +43,7 @@ import type { GuestKeeper } from './keeper.ts';
 import { liveStates } from './live-states.ts';
 import { connectOther, howOf, ofHow, otherHost, otherName, type OtherHost } from './other-host.ts';
 import { CODEC_NAMES, offerOf, release } from './offer.ts';
+import { recordFiles } from './record-files.ts';
 
 export interface MigrationParts {
   readonly version: string;
@@ -87,7 +88,8 @@ export class Migrations {
   readonly #sources = new Map<string, SourceJob>();
   readonly #destinations = new Map<string, DestinationRunner>();
   readonly #listeners: Listener[] = [];
-  readonly #open = new Set<Connection>();
+  /** Connections, and when all that came over one was dealt with. */
+  readonly #open = new Map<Connection, Promise<void>>();
   readonly #host: DestinationHost;
   #closed = false;
 
@@ -133,10 +135,15 @@ export class Migrations {
     }
   }
 
-  /** Takes machines there. @throws NOT_LOOPBACK without TLS, LISTEN_FAILED, USAGE for keys that are none */
-  async listen(address: Address): Promise<Address> {
+  /**
+   * Takes machines there.
+   * @param record where what comes is kept (protocol 10.1).
+   * @throws NOT_LOOPBACK without TLS, LISTEN_FAILED, USAGE for keys that are none; WRITE_FAILED
+   */
+  async listen(address: Address, record?: string): Promise<Address> {
     const { tls } = this.#parts;
-    const take = (connection: Connection): Promise<void> => this.take(connection);
+    const files = record === undefined ? undefined : await recordFiles(record);
+    const take = (connection: Connection): Promise<void> => this.take(connection, files);
     const listener =
       tls === undefined
         ? await listenTcp(address, take)
@@ -145,16 +152,18 @@ export class Migrations {
     return listener.address;
   }
 
-  /** A connection of a source. Resolves at its end. */
-  async take(connection: Connection): Promise<void> {
-    this.#open.add(connection);
+  /** A connection of a source. Resolves at its end. @param record makes the files for what comes over it */
+  async take(connection: Connection, record?: ReceptionParts['record']): Promise<void> {
+    const received = receive(connection, {
+      hello: this.#hello,
+      about: this.#about({}),
+      runnerOf: (id, purpose) => this.#runnerOf(id, purpose),
+      ownerOf: (id) => this.#ownership(id),
+      record,
+    });
+    this.#open.set(connection, received);
     try {
-      await receive(connection, {
-        hello: this.#hello,
-        about: this.#about({}),
-        runnerOf: (id, purpose) => this.#runnerOf(id, purpose),
-        ownerOf: (id) => this.#ownership(id),
-      });
+      await received;
     } finally {
       this.#open.delete(connection);
     }
@@ -280,8 +289,11 @@ export class Migrations {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     await Promise.all([...this.#sources.values()].map(({ runner }) => runner.close()));
     await Promise.all([...this.#destinations.values()].map((runner) => runner.close()));
-    for (const connection of this.#open) connection.reset();
+    const open = [...this.#open];
+    for (const [connection] of open) connection.reset();
     await this.#incoming.close();
+    // What was recorded is safe before the host ends.
+    await Promise.all(open.map(([, received]) => received));
   }
 
   #begin(guest: Guest, choice: MigrateChoice, onProgress?: (job: JobInfo) => void): SourceJob & { to: OtherHost } {

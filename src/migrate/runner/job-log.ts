@@ -4,7 +4,17 @@
 export interface JobEntry {
   /** Milliseconds since the migration began here. */
   readonly atMs: number;
-  readonly what: 'says' | 'hears' | 'state' | 'journal' | 'round' | 'guest' | 'connection' | 'report' | 'end';
+  readonly what:
+    | 'says'
+    | 'hears'
+    | 'state'
+    | 'journal'
+    | 'round'
+    | 'guest'
+    | 'connection'
+    | 'recording'
+    | 'report'
+    | 'end';
   readonly text: string;
 }
 

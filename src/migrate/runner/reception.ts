@@ -8,6 +8,7 @@ import type { MessageOf } from '../protocol/messages.ts';
 import { answerTo, listen, Speaker } from './conversation.ts';
 import { PATIENCE } from '../session/source-state.ts';
 import type { DestinationRunner, Line } from './destination-runner.ts';
+import { Recording, type RecordFile } from './recording.ts';
 import { failureOf } from './source-runner.ts';
 
 export interface ReceptionParts {
@@ -17,6 +18,8 @@ export interface ReceptionParts {
   runnerOf(id: string, purpose: Hello['purpose'] | null): DestinationRunner;
   /** Who owns the machine of a migration, as far as is known here. */
   ownerOf(id: string): MessageOf<'OWNERSHIP'>;
+  /** A file for what comes over this connection, when that is to be kept. */
+  readonly record?: (() => Promise<RecordFile>) | undefined;
 }
 
 /** Of a HELLO that can't be read, and so names no migration. */
@@ -32,11 +35,15 @@ export async function receive(connection: Connection, parts: ReceptionParts): Pr
   };
   let runner: DestinationRunner | null = null;
   let asked: string | null = null;
+  const recording = parts.record === undefined ? null : new Recording(parts.record);
+  // Read anew each time: what runs it changes while it listens.
+  const came = (): boolean => runner?.session.legCame === true;
+  const pieces = recording?.pieces(connection.pieces(), came) ?? connection.pieces();
   let why = 'the other side hung up';
   // Who says nothing holds no place for long; a source that has said who it is may be as slow as it likes.
   connection.silenceMs = PATIENCE.answerMs;
   try {
-    for await (const heard of listen(connection.pieces(), begun, parts.hello.records)) {
+    for await (const heard of listen(pieces, begun, parts.hello.records)) {
       if (runner !== null) {
         if (!(await runner.hear(line, heard))) return;
         continue;
@@ -69,5 +76,7 @@ export async function receive(connection: Connection, parts: ReceptionParts): Pr
   } finally {
     if (runner === null) await connection.close();
     else runner.lost(line, why);
+    const kept = await recording?.end();
+    if (kept !== undefined && kept !== null) runner?.log.add('recording', kept);
   }
 }

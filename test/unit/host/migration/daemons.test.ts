@@ -1,5 +1,6 @@
 /** Two hosts as processes, the small guest in v86, and the commands: as somebody does it. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -85,8 +86,12 @@ describe('a guest in v86', () => {
     assert.deepEqual([nobody.status, (await source.client.guest('four')).state], [13, 'running'], nobody.err);
     const bin = fileURLToPath(new URL('../../../../bin/transmigrate', import.meta.url));
     const receive = [process.execPath, bin, 'receive', '--stdio', '--socket', destination.socket];
-    const { status, out, err } = await source.run(['migrate', 'four', '--', ...receive]);
+    const kept = join(directory.path, 'kept.tmig');
+    const { status, out, err } = await source.run(['migrate', 'four', '--', ...receive, '--record', kept]);
     assert.equal(status, 0, `${out}${err}`);
+    await until('what came is kept', () => existsSync(kept));
+    const verified = await source.run(['verify', kept]);
+    assert.equal(verified.status, 0, verified.out);
     await worked(destination, 'four', round + 1);
     const check = await checked(destination, 'four');
     assert.deepEqual([check.bad, check.tmembad], [0, 0]);
