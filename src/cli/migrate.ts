@@ -18,8 +18,9 @@ export function migrateCommand(context: Context): Command {
     .summary('move a guest to another host while it runs')
     .description(
       'Moves a guest to another host while it runs, with its memory, devices and tmem: in rounds, until what is left ' +
-        'fits into the downtime; then it stands still for the rest, and goes on there. At every moment exactly one ' +
-        'host owns it. Whatever goes wrong before it was given away, and Ctrl-C too, leaves it running here.',
+        'fits into the downtime; then it stands still for the rest, and goes on there. One that is paused arrives ' +
+        'paused. At every moment exactly one host owns it. Whatever goes wrong before it was given away, and Ctrl-C ' +
+        'too, leaves it here as it was.',
     )
     .argument('<name>', 'the guest')
     .argument('<to...>', 'HOST:PORT, where the other host takes machines; or a command, as of ssh, behind "--"')

@@ -353,7 +353,7 @@ export class Host {
           for (const one of reserved) this.#reserved.delete(one);
         };
       },
-      arrive: (arrived, epoch) => this.#add({ ...arrived, paused: false, epoch }),
+      arrive: (arrived, epoch) => this.#add({ ...arrived, epoch }),
       depart: async (guest) => {
         if (this.#guests.get(guest.name) === guest) this.#guests.delete(guest.name);
         await guest.machine.close();

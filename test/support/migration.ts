@@ -12,6 +12,7 @@ export const OFFER: MessageOf<'OFFER'> = {
   kind: 'OFFER',
   epoch: 7,
   machine: { uuid: '00000000-0000-4000-8000-000000000001', name: 'one' },
+  paused: false,
   driver: { name: 'v86', version: '0.5.462', fingerprint: 'f'.repeat(64), format: 'v86' },
   memory: { bytes: 16 * 2 ** 20, pageBytes: 4096, carriedBytes: 8 * 2 ** 20 },
   vcpus: 1,

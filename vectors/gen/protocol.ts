@@ -54,6 +54,7 @@ const hello = (side: 'source' | 'destination', purpose: string, leg: number): Js
 const offer: JsonObject = {
   epoch,
   machine: { uuid: '00000000-0000-4000-8000-000000000001', name: 'vector' },
+  paused: false,
   driver: { name: 'v86', version: '0.5.462', fingerprint: 'f'.repeat(64), format: 'v86' },
   memory: { bytes: 32768, pageBytes: 4096, carriedBytes: 0 },
   vcpus: 1,
@@ -190,6 +191,18 @@ function moved(): Vector[] {
     .vectors('H1 H2 H3', '3.3', 'A machine moves, from HELLO to DONE.');
 }
 
+function paused(): Vector[] {
+  return new Leg('protocol-paused')
+    .greet()
+    .says('source', 'OFFER', { ...offer, paused: true })
+    .says('destination', 'ACCEPT', accept)
+    .page(0, 8)
+    .seal()
+    .finish()
+    .end()
+    .vectors('H1', '4.3', 'A machine that stands still is offered as paused.');
+}
+
 function refused(): Vector[] {
   const reasons = ['MEMORY', 'NAME', 'CODEC'].map((code) => ({ code, text: 'a reason', needed: 2, found: 1 }));
   const leg = new Leg('protocol-refused')
@@ -264,6 +277,7 @@ function wrong(): Vector[] {
 
 export const protocolVectors = (): Vector[] => [
   ...moved(),
+  ...paused(),
   ...refused(),
   ...newer(),
   ...resumed(),

@@ -8,12 +8,13 @@ import { tableLines, type Column } from './table.ts';
 export function migrateLines(result: MigrateResult): string[] {
   const { name, to, rounds, ramPages, ramBytes, tmemPages, tmemBytes, invalidations, downtimeMs, totalMs, id } = result;
   const own = result.ownBytes === 0 ? '' : `; state of one's own ${formatSize(result.ownBytes)}`;
+  const still = downtimeMs === 0 ? 'it is paused, as it was' : `it stood still for ${downtimeMs.toFixed(0)} ms`;
   const legs = result.legs === 1 ? '' : `, ${result.legs} connections`;
   return [
     escapeText(`${name}: moved to ${to} in ${(totalMs / 1000).toFixed(1)} s: ${rounds} rounds${legs}`),
     `memory ${formatCount(ramPages)} pages, ${formatSize(ramBytes)}; tmem ${formatCount(tmemPages)} pages, ` +
       `${formatSize(tmemBytes)}, ${formatCount(invalidations)} invalidations${own}`,
-    `it stood still for ${downtimeMs.toFixed(0)} ms; migration ${id}`,
+    `${still}; migration ${id}`,
   ];
 }
 

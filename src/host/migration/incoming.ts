@@ -159,9 +159,10 @@ export class IncomingGuests {
     const { machine, seat, configuration } = made;
     this.#release(id);
     seat?.moveIn();
-    const { uuid, name } = coming.offer.machine;
+    const { machine: known, paused } = coming.offer;
+    const { uuid, name } = known;
     try {
-      await this.#parts.keeper.arrive({ name, uuid, machine, seat, own, configuration }, epoch);
+      await this.#parts.keeper.arrive({ name, uuid, machine, seat, own, configuration, paused }, epoch);
     } catch (error) {
       // Its machine is closed by now; it owns nothing of the host's tmem any more.
       seat?.leave();

@@ -116,7 +116,7 @@ export interface MigrateResult {
   readonly invalidations: number;
   /** Of state of one's own. */
   readonly ownBytes: number;
-  /** How long the guest stood still, as its source saw it, with both fsyncs. */
+  /** How long the guest stood still, as its source saw it, with both fsyncs; 0 for one that was paused before. */
   readonly downtimeMs: number;
   readonly totalMs: number;
 }

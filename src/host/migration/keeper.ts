@@ -12,6 +12,7 @@ export interface Arrived {
   readonly seat: TmemSeat | null;
   readonly own: OwnSeats;
   readonly configuration: JsonObject;
+  readonly paused: boolean;
 }
 
 /** What live migration asks of the host that it belongs to. */
@@ -23,7 +24,7 @@ export interface GuestKeeper {
   taken(): { readonly names: readonly string[]; readonly machines: readonly string[]; readonly closed: string | null };
   /** Keeps them for a machine that comes. @returns what gives them back */
   reserve(name: string, uuid: string): () => void;
-  /** Others see it from now on, and it runs, under this epoch. */
+  /** Others see it from now on, and it runs, unless it is to be paused, under this epoch. */
   arrive(arrived: Arrived, epoch: number): Promise<Guest>;
   /** A guest that is no longer this host's goes, with its memory and tmem. */
   depart(guest: Guest): Promise<void>;

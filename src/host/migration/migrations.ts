@@ -170,8 +170,8 @@ export class Migrations {
   }
 
   /**
-   * Moves a guest while it runs.
-   * @throws GUEST_UNKNOWN, GUEST_BUSY, GUEST_CRASHED, MACHINE_STATE for a guest that is paused; MIGRATION_REFUSED with
+   * Moves a guest while it runs; one that is paused arrives paused.
+   * @throws GUEST_UNKNOWN, GUEST_BUSY, GUEST_CRASHED, MIGRATION_REFUSED with
    * the reasons, MIGRATION_LOST, NOT_CONVERGING, CANCELLED ...: then the guest runs on here as before.
    * OWNERSHIP_UNKNOWN when it was given away, and the other side says nothing before `signal`.
    */
@@ -182,7 +182,7 @@ export class Migrations {
     onProgress?: (job: JobInfo) => void,
   ): Promise<MigrateResult> {
     const guest = this.#parts.keeper.guest(name);
-    mustRun(guest);
+    guest.mustLive();
     const left = Promise.withResolvers<never>();
     left.promise.catch(() => undefined);
     const moved = guest.during('migrating', async (interrupted) => {
@@ -478,6 +478,7 @@ function unknownOffer(uuid: string, epoch: number): Offer {
   return {
     epoch,
     machine: { uuid, name: uuid },
+    paused: false,
     driver: { name: 'none', version: 'none', fingerprint: '0'.repeat(64), format: 'none' },
     memory: { bytes: 4096, pageBytes: 4096, carriedBytes: 0 },
     vcpus: 1,
@@ -488,15 +489,6 @@ function unknownOffer(uuid: string, epoch: number): Offer {
     records: [],
     configuration: {},
   };
-}
-
-function mustRun(guest: Guest): void {
-  guest.mustLive();
-  if (guest.state === 'running') return;
-  throw new TransmigrateError('MACHINE_STATE', `${guest.name} does not run`, {
-    data: { name: guest.name },
-    next: 'Let it run with `transmigrate unpause`, or move it as a file with `transmigrate save`.',
-  });
 }
 
 /** How it failed, as an error of the table; the guest is where it was. */

@@ -40,6 +40,7 @@ export function offerOf(
   return {
     epoch,
     machine: { uuid: guest.uuid, name: guest.name },
+    paused: guest.state === 'paused',
     driver: { name: driver, version: release(version), fingerprint: toHex(fingerprint), format: deviceFormat },
     // Which pages are zero is only known once they were looked at.
     memory: { bytes, pageBytes, carriedBytes: bytes },

@@ -66,6 +66,8 @@ const diskSchema = z.object({
 export const offerSchema = z.object({
   epoch,
   machine: z.object({ uuid, name }),
+  /** It stands still, and is to stand still where it goes. */
+  paused: z.boolean(),
   driver: z.object({ name, version: name, fingerprint: hash, format: name }),
   memory: z.object({ bytes: z.int().min(1), pageBytes: z.int().min(4096), carriedBytes: count }),
   vcpus: z.int().min(1).max(L.vcpus),

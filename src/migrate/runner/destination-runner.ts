@@ -38,7 +38,7 @@ export interface DestinationHost {
   reserve(id: string, need: Need, offer: Offer, uuids: readonly string[], gone: () => void): Promise<Hidden>;
   /** Nothing will come of what was probed. */
   forget(id: string): void;
-  /** The machine becomes a guest, and runs. */
+  /** The machine becomes a guest, and runs, unless it was offered paused. */
   run(id: string, epoch: number): Promise<void>;
   stop(id: string): Promise<void>;
   discard(id: string): Promise<void>;
@@ -250,7 +250,7 @@ export class DestinationRunner {
         void this.#load();
         break;
       case 'run':
-        this.log.add('guest', `it runs here, under epoch ${effect.epoch}`);
+        this.log.add('guest', `it ${this.#paused() ? 'is here, paused' : 'runs here'}, under epoch ${effect.epoch}`);
         this.#do(() => host.run(id, effect.epoch));
         break;
       case 'stop':
@@ -283,6 +283,10 @@ export class DestinationRunner {
       case 'free':
         throw new TransmigrateError('INTERNAL', `A destination is asked to ${effect.kind}`);
     }
+  }
+
+  #paused(): boolean {
+    return this.#session.offer?.paused === true;
   }
 
   #gone(): void {

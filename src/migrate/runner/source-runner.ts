@@ -119,7 +119,7 @@ export class SourceRunner {
     return this.#session;
   }
 
-  /** How long the guest stood still, until the destination said that it runs; null before. */
+  /** How long the guest stood still, until the destination said that it runs; null before, and when it was paused. */
   get downtimeMs(): number | null {
     return this.#downtimeMs;
   }
@@ -276,9 +276,11 @@ export class SourceRunner {
 
   async #pause({ machine }: SourceGuest): Promise<void> {
     // A session that has ended meanwhile lets the guest go on behind this.
-    this.#pauseMs = this.#parts.nowMs();
-    await machine.pause();
-    this.#pausedHere = true;
+    if (!this.#session.request.offer.paused) {
+      this.#pauseMs = this.#parts.nowMs();
+      await machine.pause();
+      this.#pausedHere = true;
+    }
     this.log.add('guest', 'it stands still');
     const left = await this.#plane!.beginFinal();
     if (this.#session.phase !== 'ended') this.tell({ kind: 'paused', left });

@@ -105,9 +105,14 @@ function connected(state: SourceSession, nowMs: number): Step {
 }
 
 /** While the guest stands still there is less time for everything. */
-function answerBy({ after, phase, deadlineMs }: SourceSession, nowMs: number): number {
-  if (after === 'final' || phase === 'final' || phase === 'confirming') return deadlineMs ?? nowMs + PATIENCE.pausedMs;
+function answerBy({ request, after, phase, deadlineMs }: SourceSession, nowMs: number): number {
+  if (after === 'final' || phase === 'final' || phase === 'confirming') return deadlineMs ?? nowMs + stillMs(request);
   return nowMs + PATIENCE.answerMs;
+}
+
+/** Nobody waits for a guest that was paused before. */
+function stillMs({ offer }: SourceSession['request']): number {
+  return offer.paused ? PATIENCE.cutMs : PATIENCE.pausedMs;
 }
 
 function disconnected(state: SourceSession, nowMs: number): Step {
@@ -137,7 +142,7 @@ function disconnected(state: SourceSession, nowMs: number): Step {
     case 'confirming': {
       if (state.common?.resumable !== true || state.leg >= PROTOCOL_LIMITS.legs) return fail(cut, LOST, nowMs);
       const still = state.phase !== 'rounds';
-      const patience = still ? PATIENCE.pausedMs : PATIENCE.cutMs;
+      const patience = still ? stillMs(state.request) : PATIENCE.cutMs;
       const deadlineMs = still && state.deadlineMs !== null ? state.deadlineMs : nowMs + patience;
       return later({ ...cut, phase: 'connecting', after: still ? 'final' : 'rounds', deadlineMs }, nowMs);
     }
@@ -371,7 +376,7 @@ function round(state: SourceSession, left: Left, scanMs: number, nowMs: number):
     busy: null,
     costs,
     convergence,
-    throttle: decision === 'throttle' ? convergence.throttle : state.throttle,
+    throttle: decision === 'throttle' && !state.request.offer.paused ? convergence.throttle : state.throttle,
     roundBytes: 0,
     roundMs: nowMs,
     progress: {
@@ -384,14 +389,15 @@ function round(state: SourceSession, left: Left, scanMs: number, nowMs: number):
       roundLeftSeconds: costs.bytesPerSecond === 0 ? null : changed / costs.bytesPerSecond,
     },
   };
-  switch (decision) {
+  // What stands still anyway changes no more, and no downtime counts for it.
+  switch (state.request.offer.paused ? 'pause' : decision) {
     case 'continue':
       return stay(next);
     case 'throttle':
       return { state: next, effects: [{ kind: 'throttle', percent: next.throttle }] };
     case 'pause':
     case 'force': {
-      const deadlineMs = nowMs + PATIENCE.pausedMs + convergence.pauseMs;
+      const deadlineMs = nowMs + stillMs(state.request) + convergence.pauseMs;
       const pausing: SourceSession = {
         ...next,
         phase: 'pausing',

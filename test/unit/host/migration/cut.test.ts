@@ -55,6 +55,51 @@ describe('a connection that is cut', () => {
     });
   }
 
+  it('of a guest that is paused is followed by another, and it arrives paused', async () => {
+    await source.host.create(choiceOf({ name: 'one' }));
+    await source.host.pause('one');
+    const machine = source.driver.last;
+    let cuts = 0;
+    machine.before = (operation) => {
+      if (operation === 'captureDevices' && cuts++ === 0) proxy.cut();
+    };
+    const result = await source.host.migrations.migrate('one', to(proxy));
+    assert.ok(result.legs > 1 && cuts > 1, `${result.legs}`);
+    assert.deepEqual(
+      destination.host.list().map(({ state }) => state),
+      ['paused'],
+    );
+    assert.deepEqual(destination.driver.last.memory, machine.memory);
+  });
+
+  it('as source of a paused guest after GIVEN, which its destination never took: it stays paused', async () => {
+    const { directory: where, port } = destination;
+    await destination.end();
+    const given = Promise.withResolvers<void>();
+    destination = await journaledHost(where, {
+      port,
+      before: async (records) => {
+        if (!records.some(({ kind }) => kind === 'RUNNING')) return;
+        proxy.open = false;
+        proxy.cut();
+        given.resolve();
+        await new Promise(() => undefined);
+      },
+    });
+    await source.host.create(choiceOf({ name: 'one' }));
+    await source.host.pause('one');
+    const moved = source.host.migrations.migrate('one', to(proxy)).catch((thrown: unknown) => thrown);
+    await given.promise;
+    await destination.end();
+    destination = await journaledHost(where, { port });
+    proxy.open = true;
+    assert.equal(((await moved) as { code: string }).code, 'MIGRATION_LOST');
+    assert.deepEqual(source.kinds().slice(-2), ['GIVEN', 'TAKEN']);
+    assert.equal(source.host.list()[0].state, 'paused');
+    await source.host.unpause('one');
+    assert.equal(source.driver.last.status, 'running');
+  });
+
   it('while the destination is lost for good leaves the guest running', { timeout: 30_000 }, async () => {
     await source.host.create(choiceOf({ name: 'one' }));
     const machine = source.driver.last;

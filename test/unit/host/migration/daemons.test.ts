@@ -98,6 +98,21 @@ describe('a guest in v86', () => {
     await destination.client.destroy('four');
   });
 
+  it('moves a guest that is paused, which goes on there when it is told to', async () => {
+    await source.client.create({ name: 'five', boot: { kind: 'small', pages: 64, ticks: 0 } });
+    const { round } = await worked(source, 'five', 2);
+    await source.client.pause('five');
+    const { status, out, err } = await source.run(['migrate', 'five', `127.0.0.1:${ports.destination}`]);
+    assert.equal(status, 0, `${out}${err}`);
+    assert.match(out, /it is paused, as it was/);
+    assert.equal((await destination.client.guest('five')).state, 'paused');
+    await destination.client.unpause('five');
+    await worked(destination, 'five', round + 1);
+    const check = await checked(destination, 'five');
+    assert.deepEqual([check.bad, check.tmembad], [0, 0]);
+    await destination.client.destroy('five');
+  });
+
   it('Ctrl-C of the command leaves it running here', async () => {
     await source.createFull('three');
     const where = `127.0.0.1:${ports.destination}`;

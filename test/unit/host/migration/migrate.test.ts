@@ -84,6 +84,65 @@ describe('a guest moves while it runs', () => {
   });
 });
 
+describe('a guest that is paused', () => {
+  async function pausedGuest(): Promise<void> {
+    await source.host.create(choiceOf({ name: 'one' }));
+    await source.host.pause('one');
+  }
+
+  it('arrives paused, and runs there when it is told to', async () => {
+    await pausedGuest();
+    const here = source.driver.last;
+    const slot = new FakeTmem(here).fill('persistent', 30);
+    // A downtime that nothing can keep to is none of its matter.
+    const result = await source.host.migrations.migrate('one', to(destination, { limits: { downtimeMs: 1 } }));
+    assert.deepEqual([result.rounds, result.downtimeMs], [1, 0]);
+    const there = destination.driver.last;
+    assert.deepEqual([there.status, there.granted, there.asked.includes('resume')], ['paused', true, false]);
+    assert.deepEqual(
+      destination.host.list().map(({ name, state }) => [name, state]),
+      [['one', 'paused']],
+    );
+    assert.deepEqual(there.memory, here.memory);
+    assert.deepEqual(there.device, here.device);
+    new FakeTmem(there).check('persistent', slot, 30);
+    assert.deepEqual(destination.kinds(), ['HOST', 'PEER', 'RUNNING']);
+    assert.deepEqual(source.host.list(), []);
+    const { events } = destination.host.migrations.job(result.id);
+    assert.ok(events.some(({ text }) => text === 'it is here, paused, under epoch 2'));
+
+    // And back, still paused; then it runs, and moves as any other.
+    await destination.host.migrations.migrate('one', to(source));
+    assert.equal(source.host.list()[0].state, 'paused');
+    await source.host.unpause('one');
+    await source.host.migrations.migrate('one', to(destination));
+    assert.equal(destination.host.list()[0].state, 'running');
+  });
+
+  it('stays paused where it is when that fails, at whatever point', async () => {
+    await pausedGuest();
+    destination.driver.version = '2.0';
+    await assert.rejects(source.host.migrations.migrate('one', to(destination)), code('MIGRATION_REFUSED'));
+    destination.driver.version = '1.0';
+    const machine = source.driver.last;
+    for (const at of ['scan', 'captureDevices'] as const) {
+      machine.before = (operation) => {
+        if (operation === at) throw new Error(`no ${at}`);
+      };
+      await assert.rejects(source.host.migrations.migrate('one', to(destination)));
+      assert.deepEqual([machine.status, machine.scanned], ['paused', false], at);
+      assert.deepEqual(
+        source.host.list().map(({ state, busy }) => [state, busy]),
+        [['paused', null]],
+      );
+    }
+    assert.ok(!machine.asked.slice(machine.asked.indexOf('pause')).includes('resume'));
+    machine.before = () => undefined;
+    await source.host.migrations.migrate('one', to(destination));
+    assert.equal(destination.host.list()[0].state, 'paused');
+  });
+});
+
 describe('what goes wrong before GIVEN leaves the guest running where it is', () => {
   /** The guest runs here as before, and there is nothing of it there. */
   function untouched(): void {

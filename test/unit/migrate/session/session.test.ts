@@ -95,6 +95,14 @@ describe('a migration, both sides', () => {
     assert.equal(new Pair({ dirtyBytes: 100 * MIB, limits }).run().sourceFailure, null);
   });
 
+  test('one that is paused has one round, whatever the limits say, and is not slowed down', () => {
+    const limits = { downtimeMs: 1, bytesPerSecond: null, throttlePercent: 50 };
+    const pair = new Pair({ dirtyBytes: 100 * MIB, limits, offer: { paused: true } }).run();
+    assert.equal(pair.sourceFailure, null);
+    assert.deepEqual([pair.count('source endRound'), pair.count('source throttle')], [1, 0]);
+    assert.equal(pair.destination.handover?.phase, 'running');
+  });
+
   test('no more seals than may wait (S14, stream 5.5)', () => {
     const pair = new Pair({ hold: ['destination acknowledge'] }).run();
     assert.equal(pair.source.waitingSeals, 4);
