@@ -19,8 +19,9 @@ let port = 0;
 let barePort = 0;
 
 before(async () => {
+  const ready = Promise.withResolvers<number>();
   const listening = Promise.withResolvers<number>();
-  ended.push(runNotesHost(socket('here'), 0, here, end.signal, () => undefined));
+  ended.push(runNotesHost(socket('here'), 0, here, end.signal, ready.resolve));
   ended.push(runNotesHost(socket('there'), 0, there, end.signal, listening.resolve));
   const bare = Promise.withResolvers<number>();
   const listen = { host: '127.0.0.1', port: 0 };
@@ -29,6 +30,7 @@ before(async () => {
       bare.resolve(address!.port);
     }),
   );
+  await ready.promise;
   port = await listening.promise;
   barePort = await bare.promise;
 });
