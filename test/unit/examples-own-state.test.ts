@@ -62,9 +62,9 @@ describe('notes beside a guest', () => {
 
     const first = counted(here);
     // Slow enough that it counts on while it moves; and that needs a longer pause.
-    const slow = ['--bandwidth', '8M', '--downtime', '1000'];
+    const slow = ['--bandwidth', '8M', '--downtime', '4000'];
     const moved = await command(['migrate', 'one', `127.0.0.1:${port}`, ...slow, '--json'], socket('here')).ended;
-    assert.equal(moved.status, 0, moved.err);
+    assert.equal(moved.status, 0, moved.err + moved.out);
     const { ownBytes, rounds } = JSON.parse(moved.out) as { ownBytes: number; rounds: number };
     assert.ok(ownBytes > 0 && rounds >= 1);
     assert.equal(here.of(uuid), undefined);
