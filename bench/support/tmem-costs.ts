@@ -4,6 +4,7 @@ import { runInNewContext } from 'node:vm';
 import { encodeInto } from '../../src/codec/codec.ts';
 import { crc32 } from '../../src/codec/platform.ts';
 import { IncomingTmem, TmemEngine, TmemLog, tmemStatistics, TmemSnapshot, type CodecId } from '../../src/index.ts';
+import { copyBytes } from '../../src/tmem/platform.ts';
 
 export const PAGE = 4096;
 export const PERSISTENT = 0x0100_0001;
@@ -173,7 +174,7 @@ export class Costs {
     const get = this.#timed((step) => {
       const page = this.#scattered(step, OTHER_STRIDE);
       const from = (page % IN_SLAB) * PAGE;
-      out.set(slabs[Math.floor(page / IN_SLAB)].subarray(from, from + PAGE));
+      copyBytes(slabs[Math.floor(page / IN_SLAB)], from, out, 0, PAGE);
     });
     giveBack(slabs);
     return { put, over, get };
@@ -191,7 +192,7 @@ export class Costs {
         slabs.unshift(freshSlab());
         used = 0;
       }
-      slabs[0].set(out.subarray(0, length), used);
+      copyBytes(out, 0, slabs[0], used, length);
       used += length;
     });
     giveBack(slabs);

@@ -69,11 +69,13 @@ export class TmemEngine {
   script: Script | undefined;
   /** @internal */
   readonly reclaimer: Reclaimer;
-  readonly #options: TmemOptions;
+  readonly #codec: CodecId;
   readonly #defaults: ClientSettings;
   readonly #reference: boolean;
   readonly #shared = new Map<string, Pool>();
   #enabled = true;
+  /** The client that was asked for last: most operations are followed by others of the same one. */
+  #lastClient: Client | undefined;
   #incarnations = 0;
   /** Clients that are being restored: they have places among all that there may be. */
   #incoming = 0;
@@ -90,7 +92,7 @@ export class TmemEngine {
     if (codec === CODEC.zero || codec === CODEC.opaque) {
       throw new TransmigrateError('USAGE', `Pages can't be stored in codec ${codec}.`, { data: { codec } });
     }
-    this.#options = options;
+    this.#codec = codec;
     this.#reference = options.reference === true;
     this.#needsAuthorisation = options.sharedNeedsAuthorisation === true;
     this.#defaults = {
@@ -212,7 +214,7 @@ export class TmemEngine {
       holdings.former.formOpaque(page, length);
     } else {
       const { former } = holdings;
-      former.form(page, client.compress ? (this.#options.codec ?? CODEC.lz4) : CODEC.raw);
+      former.form(page, client.compress ? this.#codec : CODEC.raw);
       if (client.compress) {
         if (former.codec <= CODEC.raw) client.counts.poorlyCompressed++;
         else client.counts.compressed++;
@@ -315,6 +317,7 @@ export class TmemEngine {
     const client = this.clients.get(clientId);
     if (client === undefined) return;
     this.clients.delete(clientId);
+    this.#lastClient = undefined;
     this.forget(client);
   }
 
@@ -348,6 +351,7 @@ export class TmemEngine {
   /** @internal Lets a client be found; its shared pools too. */
   adopt(client: Client): void {
     this.clients.set(client.id, client);
+    this.#lastClient = client;
     this.reclaimer.weights += client.weight;
     if (!client.incoming) return;
     this.holdings.release(client);
@@ -486,8 +490,13 @@ export class TmemEngine {
 
   #clientOrNew(clientId: number): Client | undefined {
     if (!this.#enabled) return undefined;
+    const last = this.#lastClient;
+    if (last !== undefined && last.id === clientId) return last;
     const known = this.clients.get(clientId);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#lastClient = known;
+      return known;
+    }
     const client = this.makeClient(clientId, false);
     if (client !== undefined) this.adopt(client);
     return client;

@@ -4,11 +4,21 @@ import { BATCH_HEAD_BYTES, INVALIDATE_BATCH, INVALIDATE_ENTRY_BYTES, writeHead }
 /** Words of an entry: scope, incarnation (low, high), six halves of the object id, index, the step it was sent in. */
 const WORDS = 11;
 const AT = { scope: 0, incarnation: 1, handle: 3, step: 10 } as const;
-const SMALLEST = 64;
+const BLOCK_SHIFT = 9;
+const BLOCK = 1 << BLOCK_SHIFT;
 
 export class InvalidationQueue {
-  #entries = new Uint32Array(SMALLEST * WORDS);
-  /** Entries from here on are not acknowledged, from `#next` on not sent; `#end` is behind the last one. */
+  /**
+   * Entries, in blocks, so that a queue that grows is never copied: in memory that comes from the system, that would
+   * cost a guest's flush more than all else that a log makes it do.
+   */
+  readonly #blocks: Uint32Array[] = [];
+  /** The next block: so that a queue whose entries are acknowledged soon needs no other. */
+  #spare: Uint32Array | undefined = new Uint32Array(BLOCK * WORDS);
+  /**
+   * Entries from here on are not acknowledged, from `#next` on not sent; `#end` is behind the last one. Counted from
+   * the start of the first block.
+   */
   #first = 0;
   #next = 0;
   #end = 0;
@@ -24,14 +34,15 @@ export class InvalidationQueue {
   }
 
   get bytes(): number {
-    return this.#entries.byteLength;
+    return (this.#blocks.length + (this.#spare === undefined ? 0 : 1)) * BLOCK * WORDS * 4;
   }
 
   /** Adds an entry. @param handle seven halves; of an object the last is not read. */
   push(scope: number, incarnation: number, handle: Uint32Array): void {
-    if ((this.#end + 1) * WORDS > this.#entries.length) this.#makeRoom();
-    const at = this.#end++ * WORDS;
-    const entries = this.#entries;
+    const number = this.#end++;
+    if ((number & (BLOCK - 1)) === 0) this.#makeRoom();
+    const entries = this.#blocks[number >> BLOCK_SHIFT];
+    const at = (number & (BLOCK - 1)) * WORDS;
     entries[at + AT.scope] = scope;
     entries[at + AT.incarnation] = incarnation >>> 0;
     entries[at + AT.incarnation + 1] = Math.floor(incarnation / 2 ** 32);
@@ -45,11 +56,11 @@ export class InvalidationQueue {
    * Entries of pools that are gone are passed over. Valid until the next one. @returns undefined when none waits.
    */
   take(step: number, lives: (incarnation: number) => boolean): Uint8Array | undefined {
-    const entries = this.#entries;
     this.count = 0;
     let scope = 0;
     for (; this.#next < this.#end && this.count < INVALIDATE_BATCH; this.#next++) {
-      const at = this.#next * WORDS;
+      const entries = this.#blocks[this.#next >> BLOCK_SHIFT];
+      const at = (this.#next & (BLOCK - 1)) * WORDS;
       const incarnation = entries[at + AT.incarnation] + entries[at + AT.incarnation + 1] * 2 ** 32;
       if (this.count > 0 && (incarnation !== this.incarnation || entries[at + AT.scope] !== scope)) break;
       entries[at + AT.step] = step;
@@ -70,12 +81,15 @@ export class InvalidationQueue {
 
   /** Forgets what was sent in this step or an earlier one. */
   acknowledge(step: number): void {
-    while (this.#first < this.#next && this.#entries[this.#first * WORDS + AT.step] <= step) this.#first++;
-    if (this.#first < this.#end) return;
-    this.#first = 0;
-    this.#next = 0;
-    this.#end = 0;
-    if (this.#entries.length > SMALLEST * WORDS) this.#entries = new Uint32Array(SMALLEST * WORDS);
+    while (this.#first < this.#next && this.#stepOf(this.#first) <= step) this.#first++;
+    const done = this.#first === this.#end ? this.#blocks.length : this.#first >> BLOCK_SHIFT;
+    if (done === 0) return;
+    [this.#spare] = this.#blocks.splice(0, done);
+    // Without a block, the next entry is the first of one.
+    const gone = this.#blocks.length === 0 ? this.#end : done << BLOCK_SHIFT;
+    this.#first -= gone;
+    this.#next -= gone;
+    this.#end -= gone;
   }
 
   /** What was sent and not acknowledged is to be sent again. */
@@ -83,14 +97,12 @@ export class InvalidationQueue {
     this.#next = this.#first;
   }
 
+  #stepOf(number: number): number {
+    return this.#blocks[number >> BLOCK_SHIFT][(number & (BLOCK - 1)) * WORDS + AT.step];
+  }
+
   #makeRoom(): void {
-    const kept = this.#entries.subarray(this.#first * WORDS, this.#end * WORDS);
-    const room = 2 * kept.length > this.#entries.length ? 2 * this.#entries.length : this.#entries.length;
-    const entries = room === this.#entries.length ? this.#entries : new Uint32Array(room);
-    entries.set(kept);
-    this.#entries = entries;
-    this.#next -= this.#first;
-    this.#end -= this.#first;
-    this.#first = 0;
+    this.#blocks.push(this.#spare ?? new Uint32Array(BLOCK * WORDS));
+    this.#spare = undefined;
   }
 }

@@ -18,7 +18,7 @@ import type { TmemEngine } from './engine.ts';
 import { finish, mix } from './id-table.ts';
 import { InvalidationQueue } from './invalidations.ts';
 import { BATCH_HEAD_BYTES, INVALIDATE_SCOPE, PageBatch, writeHead } from './page-batch.ts';
-import { PageMarks } from './page-marks.ts';
+import { FORGOTTEN, PageMarks } from './page-marks.ts';
 import { OBJECT, PAGE } from './page-table.ts';
 import { RecencyWalk } from './recency-walk.ts';
 import {
@@ -313,11 +313,9 @@ export class TmemLog implements Watcher {
 
   /** A page is not to be sent. @returns whether it was once. */
   #forget(page: number, pool: Pool): boolean {
-    const sent = this.#marks.sent(page) !== 0;
-    const news = this.#marks.clear(page, this.#laneOf(page, pool));
-    if (news && !pool.persistent && !sent) this.#fresh--;
-    if (sent) this.#marks.setSent(page, 0);
-    return sent;
+    const known = this.#marks.forget(page, this.#laneOf(page, pool));
+    if (known === FORGOTTEN.marked && !pool.persistent) this.#fresh--;
+    return (known & FORGOTTEN.sent) !== 0;
   }
 
   #meeting(): LogStep | undefined {

@@ -5,6 +5,9 @@ const SEGMENT = 1 << SEGMENT_SHIFT;
 const SEGMENT_MASK = SEGMENT - 1;
 const WORDS = SEGMENT >> 5;
 
+/** What was known of a page that is forgotten. */
+export const FORGOTTEN = { sent: 1, marked: 2 } as const;
+
 interface Segment {
   /** The step in which a version of the page was sent last; 0 for never. */
   readonly sent: Uint32Array;
@@ -57,13 +60,21 @@ export class PageMarks {
   /** Says that a page is not to be sent. @returns whether that is news. */
   clear(page: number, channel: number): boolean {
     const segment = this.#segments[page >> SEGMENT_SHIFT];
-    if (segment === undefined) return false;
-    const word = channel * WORDS + ((page & SEGMENT_MASK) >> 5);
-    const bit = 1 << (page & 31);
-    if ((segment.unsent[word] & bit) === 0) return false;
-    segment.unsent[word] &= ~bit;
-    this.counts[channel]--;
-    return true;
+    return segment !== undefined && this.#clear(segment, page, channel);
+  }
+
+  /**
+   * Says that a page is neither to be sent nor was.
+   * @returns FORGOTTEN.sent if it was sent, FORGOTTEN.marked if it was to be sent; the sum of both; or 0.
+   */
+  forget(page: number, channel: number): number {
+    const segment = this.#segments[page >> SEGMENT_SHIFT];
+    if (segment === undefined) return 0;
+    const marked = this.#clear(segment, page, channel) ? FORGOTTEN.marked : 0;
+    const at = page & SEGMENT_MASK;
+    if (segment.sent[at] === 0) return marked;
+    segment.sent[at] = 0;
+    return marked + FORGOTTEN.sent;
   }
 
   /** The first page from `from` on that is to be sent on a channel; 0 when there is none up to the end. */
@@ -91,6 +102,16 @@ export class PageMarks {
         if (segment.sent[at] !== 0) visit((number << SEGMENT_SHIFT) + at, segment.sent[at]);
       }
     }
+  }
+
+  #clear(segment: Segment, page: number, channel: number): boolean {
+    const { unsent } = segment;
+    const word = channel * WORDS + ((page & SEGMENT_MASK) >> 5);
+    const bit = 1 << (page & 31);
+    if ((unsent[word] & bit) === 0) return false;
+    unsent[word] &= ~bit;
+    this.counts[channel]--;
+    return true;
   }
 
   #segment(page: number): Segment {

@@ -77,7 +77,7 @@ export class SlabStore {
     return this.#chunks;
   }
 
-  /** Bytes of the tables of spans and owners: 4 for a chunk that could be, and 16 for a span. */
+  /** Bytes of the tables of spans and owners: 4 for a chunk that could be (8 for one of a page), and 16 for a span. */
   get tableBytes(): number {
     return this.#spans.bytes;
   }
@@ -162,6 +162,7 @@ export class SlabStore {
     this.#slabs[slab] = uninitialised(SLAB_BYTES);
     this.#slabUse[slab] = 0;
     this.#slabCount++;
+    this.#spans.openSlab(slab);
     const first = slab * SPANS_OF_SLAB;
     for (let span = first + SPANS_OF_SLAB - 1; span > first; span--) this.#freeSpans.push(span);
     return first;
@@ -182,6 +183,7 @@ export class SlabStore {
     this.#slabs[slab] = undefined;
     (buffer as ArrayBuffer).transfer(0);
     this.#slabCount--;
+    this.#spans.closeSlab(slab);
     this.#goneSlabs.push(slab);
     // Its spans are still listed as free: they are taken out when that is worth a walk through the list.
     if (this.#goneSlabs.length * SPANS_OF_SLAB * 2 < this.#freeSpans.length) return;
