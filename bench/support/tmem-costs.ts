@@ -76,7 +76,7 @@ export interface Choice {
   readonly inOrder?: boolean;
   /** Makes every page another one. */
   readonly unique?: boolean;
-  /** What reads the client while it works: it has sent everything, or nothing, before. */
+  /** What reads the client: a log from the first put on, which then sends everything; a snapshot of all pages. */
   readonly reader?: 'log' | 'snapshot';
 }
 
@@ -110,11 +110,10 @@ export class Costs {
   /** Operations of the engine. */
   engine(choice: Choice): Cost {
     const { sources, flags, perObject } = choice;
-    const [engine, put] = this.#filled(choice);
+    const [engine, put, close] = this.#filled(choice);
     const { slabBytes, tableBytes, clients } = tmemStatistics(engine);
     const bytes = (slabBytes + tableBytes) / this.#pages;
     const overhead = bytes - clients[0].pools[0].storedBytes / this.#pages;
-    const close = readerOf(engine, choice);
     const handle = new Uint32Array(7);
     const out = new Uint8Array(PAGE);
     const at = (step: number, stride?: number): void => {
@@ -230,12 +229,14 @@ export class Costs {
     return { save, restore: both - save };
   }
 
-  #filled(choice: Choice): [TmemEngine, number] {
+  /** An engine with all pages, what a put of them took, and what ends its reader. */
+  #filled(choice: Choice): [TmemEngine, number, () => void] {
     const { flags, perObject, sources, codec, sharing = false, unique = false, inOrder = true } = choice;
     const client = { compress: codec !== undefined, sharing };
     const engine = new TmemEngine({ limitBytes: LIMIT, client, ...(codec !== undefined && { codec }) });
     engine.newPool(CLIENT, flags, new Uint8Array(16));
     const handle = new Uint32Array(7);
+    const log = choice.reader === 'log' ? new TmemLog(engine, CLIENT, { ephemeral: true }) : undefined;
     const put = this.#timed((step) => {
       const page = inOrder ? step : this.#scattered(step);
       handle[0] = Math.floor(page / perObject);
@@ -248,7 +249,13 @@ export class Costs {
       }
       if (engine.put(CLIENT, 0, handle, source) !== 1) throw new Error('a put failed');
     });
-    return [engine, put];
+    if (log !== undefined) {
+      while (log.next(0) !== undefined);
+      return [engine, put, () => log.close()];
+    }
+    if (choice.reader === undefined) return [engine, put, () => undefined];
+    const snapshot = new TmemSnapshot(engine, CLIENT, { ephemeral: true });
+    return [engine, put, () => snapshot.close()];
   }
 
   /** All numbers below `pages`, in an order that no cache can foresee; gets in another than puts. */
@@ -271,24 +278,19 @@ export class Costs {
   }
 }
 
-/** Opens what reads the client. @returns what ends it. */
-function readerOf(engine: TmemEngine, { reader }: Choice): () => void {
-  if (reader === undefined) return () => undefined;
-  if (reader === 'snapshot') {
-    const snapshot = new TmemSnapshot(engine, CLIENT, { ephemeral: true });
-    return () => snapshot.close();
-  }
-  const log = new TmemLog(engine, CLIENT, { ephemeral: true });
-  while (log.next(0) !== undefined);
-  return () => log.close();
-}
-
 function freshSlab(): Uint8Array {
   return new Uint8Array(Buffer.allocUnsafeSlow(IN_SLAB * PAGE).buffer);
 }
 
 function giveBack(slabs: readonly Uint8Array[]): void {
   for (const { buffer } of slabs) (buffer as ArrayBuffer).transfer(0);
+}
+
+/** Takes so many bytes from the system, touches them, and lets go of them: where the C library keeps what is freed. */
+export function touchMemory(bytes: number): void {
+  const slabs: Uint8Array[] = [];
+  for (let taken = 0; taken < bytes; taken += IN_SLAB * PAGE) slabs.push(freshSlab().fill(1));
+  giveBack(slabs);
 }
 
 /** Ten million pages of 100 bytes: first and last million, and all memory of the process. */

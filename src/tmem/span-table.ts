@@ -45,7 +45,7 @@ function lowestBit(bits: number): number {
 
 export class SpanTable {
   #words = new Int32Array(SMALLEST * WORDS);
-  /** By span, 256 to an array: 32 owners for each that has no more chunks. And the slabs of each array that are there. */
+  /** By span, 256 to an array: 32 owners for each that has no more chunks; and of each array, the slabs there are. */
   readonly #few: Int32Array[] = [];
   readonly #slabsOfFew: number[] = [];
   /** By span, of the others: the owners of its chunks, and behind them a bit for each chunk that is free. */
