@@ -221,7 +221,7 @@ const THREAD_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 16 
 
 /** A thread that answers each message with one. */
 export interface Thread {
-  /** Whether it has loaded what it needs: to start one takes as long as to compress 20 MiB. */
+  /** Whether it has loaded what it needs: to start one takes as long as to compress 50 MiB. */
   readonly ready: boolean;
   post(message: unknown): void;
   stop(): Promise<void>;

@@ -11,8 +11,12 @@ export interface UnitReply {
   readonly error?: string;
 }
 
-/** Jobs, mostly of a megabyte, that are done here before threads are started: that takes as long as 20 of them. */
-const START_AFTER_JOBS = 24;
+/**
+ * Jobs, mostly of a megabyte, that are done here before threads are started. To start two of them takes the time of
+ * about 100 jobs on a core that they share, and saves a third of the rest (bench/README.md): what ends sooner is done
+ * sooner without.
+ */
+const START_AFTER_JOBS = 96;
 
 interface Waiting {
   readonly thread: number;
@@ -41,7 +45,7 @@ export class UnitPool {
 
   /**
    * The pool of this process with so many threads, for all writers together: to start a thread costs as much as to
-   * compress 20 MiB. Its threads do not keep the process alive. Never to be closed.
+   * compress 50 MiB. Its threads do not keep the process alive. Never to be closed.
    */
   static shared(threads: number): UnitPool {
     let pool = UnitPool.#shared.get(threads);
