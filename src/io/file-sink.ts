@@ -3,10 +3,15 @@ import { basename, dirname, join } from 'node:path';
 import type { ByteSink } from '../bytes/endpoints.ts';
 import { TransmigrateError } from '../errors.ts';
 
+/** Blocks of a file, at multiples of this, that are not written when they are zero. */
+const HOLE_BYTES = 32 * 1024;
+const ZEROS = Buffer.alloc(HOLE_BYTES);
+
 /**
  * Writes a file that is whole or absent (house rule 5): the bytes go to a hidden file beside it, mode 0600, which takes
  * the name only after {@link commit} has synced it. {@link abort} removes it; a process that is killed leaves a file
- * whose name ends in `.partial`, never one that looks whole.
+ * whose name ends in `.partial`, never one that looks whole. Long runs of zeros are left out: where the file system
+ * can, they take no room.
  */
 export class FileSink implements ByteSink {
   readonly path: string;
@@ -44,14 +49,32 @@ export class FileSink implements ByteSink {
     if (this.#failure !== undefined) throw this.#failure;
     const position = this.#position;
     this.#position += bytes.byteLength;
-    if (bytes.byteLength > 0) this.#endsInHole = false;
-    const written = this.#writeAt(bytes, position);
+    const written = this.#writeParts(bytes, position);
     this.#underWay.add(written);
     try {
       await written;
     } finally {
       this.#underWay.delete(written);
     }
+  }
+
+  /** What lies between blocks of zeros. */
+  #writeParts(bytes: Uint8Array, position: number): Promise<void> {
+    const parts: Promise<void>[] = [];
+    const write = (from: number, to: number): void => {
+      if (from < to) parts.push(this.#writeAt(bytes.subarray(from, to), position + from));
+    };
+    let from = 0;
+    let at = -position % HOLE_BYTES;
+    if (at < 0) at += HOLE_BYTES;
+    for (; at + HOLE_BYTES <= bytes.byteLength; at += HOLE_BYTES) {
+      if (bytes[at] !== 0 || ZEROS.compare(bytes, at, at + HOLE_BYTES) !== 0) continue;
+      write(from, at);
+      from = at + HOLE_BYTES;
+    }
+    write(from, bytes.byteLength);
+    if (bytes.byteLength > 0) this.#endsInHole = from === bytes.byteLength;
+    return parts.length === 1 ? parts[0] : Promise.all(parts).then(() => undefined);
   }
 
   /** Goes on behind bytes that are zero without writing them: where the file system can, they take no room. */

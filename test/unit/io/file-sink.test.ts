@@ -37,3 +37,25 @@ it('replaces the file that a link leads to, and not the link', async () => {
   assert.equal(readFileSync(join(place, 'far', 'file'), 'utf8'), 'new');
   assert.equal(lstatSync(join(place, 'far', 'file')).mode & 0o777, 0o600);
 });
+
+it('leaves out long runs of zeros, and is the same file', async () => {
+  const path = join(directory.path, 'sparse');
+  const content = Buffer.alloc(9 * 2 ** 20 + 77);
+  content.write('start');
+  content.fill(7, 3_000_001, 3_100_003);
+  content.fill(1, 8_000_000, 8_000_001);
+  const sink = await FileSink.create(path, 'x');
+  // Pieces that begin and end anywhere, and several at once.
+  const writes: Promise<void>[] = [];
+  for (let at = 0, step = 1; at < content.byteLength; at += step, step = (step * 7 + 11) % 700_000) {
+    writes.push(sink.write(content.subarray(at, at + step)));
+  }
+  await Promise.all(writes);
+  assert.equal(sink.bytes, content.byteLength);
+  await sink.commit();
+  assert.ok(readFileSync(path).equals(content));
+  // Where the system says what a file takes, this one takes less.
+  const { blocks, size } = lstatSync(path);
+  assert.equal(size, content.byteLength);
+  assert.ok(blocks * 512 < size / 2 || blocks === 0, `${blocks} blocks`);
+});
