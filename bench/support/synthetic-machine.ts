@@ -1,5 +1,6 @@
 /** A machine of synthetic memory that stands in for a guest whose hypervisor marks what it writes. */
 import { createHash } from 'node:crypto';
+import { isZeroRange } from '../../src/codec/platform.ts';
 import type { Driver, Made } from '../../src/host/driver.ts';
 import { HostTmem } from '../../src/host/host-tmem.ts';
 import { Host } from '../../src/host/host.ts';
@@ -8,8 +9,6 @@ import type { TlsOptions } from '../../src/io/tls.ts';
 import type { PageBatch, ScanBudget, ScanSlice } from '../../src/machine/machine.ts';
 import { FakeMachine } from '../../test/support/host/fake-machine.ts';
 import { PAGE } from './synthetic-memory.ts';
-
-const ZERO = new Uint8Array(PAGE);
 
 export class SyntheticMachine extends FakeMachine {
   /** One byte a page that is to be looked at again. */
@@ -33,26 +32,35 @@ export class SyntheticMachine extends FakeMachine {
     return Promise.resolve();
   }
 
-  override scan(first: number, { pages = 2048, dirty = 256 }: ScanBudget = {}): Promise<ScanSlice> {
+  override scan(first: number, { pages = 2048, dirty = 256, into }: ScanBudget = {}): Promise<ScanSlice> {
     const end = Math.min(first + pages, this.capabilities.pages);
-    const bytes = Buffer.allocUnsafeSlow(dirty * PAGE);
+    const bytes = into ?? new Uint8Array(dirty * PAGE);
     const taken = new Uint32Array(dirty);
     const zero = new Uint32Array(dirty);
     let data = 0;
     let zeros = 0;
     let pfn = first;
-    for (; pfn < end && data + zeros < dirty; pfn++) {
-      if (this.#marked[pfn] === 0) continue;
-      this.#marked[pfn] = 0;
-      const page = this.memory.subarray(pfn * PAGE, (pfn + 1) * PAGE);
-      if (page[0] === 0 && Buffer.compare(page, ZERO) === 0) {
-        zero[zeros++] = pfn;
+    while (pfn < end && data + zeros < dirty) {
+      if (this.#marked[pfn] === 0) {
+        pfn++;
         continue;
       }
-      bytes.set(page, data * PAGE);
-      taken[data++] = pfn;
+      if (isZeroRange(this.memory, pfn * PAGE, PAGE)) {
+        this.#marked[pfn] = 0;
+        zero[zeros++] = pfn++;
+        continue;
+      }
+      // What follows and is to be taken, too, is one copy.
+      const most = Math.min(end, pfn + dirty - data - zeros);
+      const from = pfn;
+      const at = data * PAGE;
+      do {
+        this.#marked[pfn] = 0;
+        taken[data++] = pfn++;
+      } while (pfn < most && this.#marked[pfn] === 1 && !isZeroRange(this.memory, pfn * PAGE, PAGE));
+      bytes.set(this.memory.subarray(from * PAGE, pfn * PAGE), at);
     }
-    const found = { pfns: taken.subarray(0, data), bytes: new Uint8Array(bytes.buffer, 0, data * PAGE) };
+    const found = { pfns: taken.subarray(0, data), bytes: bytes.subarray(0, data * PAGE) };
     return Promise.resolve({ dirty: found, zero: zero.subarray(0, zeros), next: pfn, stoppedMs: 0 });
   }
 

@@ -5,8 +5,18 @@
 import { Socket, type OnReadOpts } from 'node:net';
 import { Inlet } from './inlet.ts';
 
-const BUFFER_BYTES = 512 * 1024;
-const BUFFERS = 4;
+/** Reads go one behind the other into a buffer, so that what they bring is one piece for a reader that is behind. */
+const BUFFER_BYTES = 2 * 1024 * 1024;
+const BUFFERS = 3;
+/** With less room than this at its end the next buffer is begun. */
+const LEAST_BYTES = 128 * 1024;
+
+/** A buffer, as far as it was read into, and how many pieces of it the reader has not given back. */
+interface Filling {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  filled: number;
+  out: number;
+}
 
 export interface FastInlet {
   readonly inlet: Inlet;
@@ -18,10 +28,14 @@ export interface FastInlet {
 
 export function fastInlet(): FastInlet {
   const inlet = new Inlet();
-  const free = Array.from({ length: BUFFERS }, () => new Uint8Array(BUFFER_BYTES));
+  const free: Filling[] = Array.from({ length: BUFFERS }, () => {
+    return { bytes: new Uint8Array(BUFFER_BYTES), filled: 0, out: 0 };
+  });
+  let current = free.pop()!;
   let socket: Socket | undefined;
   let stopped = false;
-  const release = (buffer: Uint8Array<ArrayBuffer>): void => {
+  const giveBack = (buffer: Filling): void => {
+    buffer.filled = 0;
     free.push(buffer);
     if (!stopped) return;
     stopped = false;
@@ -31,11 +45,17 @@ export function fastInlet(): FastInlet {
     inlet,
     onread: {
       // Asked for once at the beginning, and after each read.
-      buffer: () => free.pop()!,
-      callback: (length, buffer) => {
-        inlet.push(buffer.subarray(0, length), () => release(buffer as Uint8Array<ArrayBuffer>));
-        // The next buffer is taken when this returns; behind it there must be another, or reading stops.
-        stopped = free.length < 2;
+      buffer: () => current.bytes.subarray(current.filled),
+      callback: (length) => {
+        const from = current;
+        from.out++;
+        inlet.push(from.bytes.subarray(from.filled, from.filled + length), () => {
+          if (--from.out === 0 && from !== current) giveBack(from);
+        });
+        from.filled += length;
+        // What is read into next must be there, whether reading stops or not; so it stops before the last is used up.
+        if (BUFFER_BYTES - from.filled < LEAST_BYTES) current = free.pop()!;
+        stopped = free.length === 0;
         return !stopped;
       },
     },

@@ -20,8 +20,18 @@ export class Inlet {
     return this.#bytes;
   }
 
+  /** What stands directly behind the last piece that waits becomes one with it. */
   push(bytes: Uint8Array, release: () => void): void {
-    this.#pieces.push({ bytes, release });
+    const last = this.#pieces.at(-1);
+    if (last !== undefined && follows(last.bytes, bytes)) {
+      const both = new Uint8Array(bytes.buffer, last.bytes.byteOffset, last.bytes.byteLength + bytes.byteLength);
+      const releaseLast = last.release;
+      const releaseBoth = (): void => {
+        releaseLast();
+        release();
+      };
+      this.#pieces[this.#pieces.length - 1] = { bytes: both, release: releaseBoth };
+    } else this.#pieces.push({ bytes, release });
     this.#bytes += bytes.byteLength;
     this.#wake?.();
   }
@@ -66,4 +76,8 @@ export class Inlet {
       over();
     }
   }
+}
+
+function follows(first: Uint8Array, second: Uint8Array): boolean {
+  return first.buffer === second.buffer && first.byteOffset + first.byteLength === second.byteOffset;
 }

@@ -46,7 +46,10 @@ export interface PageBatch {
   readonly bytes: Uint8Array;
 }
 
-/** One step of a round over memory. The receiver owns all of it: it is a copy of what the guest had at one moment. */
+/**
+ * One step of a round over memory. The receiver owns all of it: it is a copy of what the guest had at one moment, made
+ * in new memory or in the room that was given for it.
+ */
 export interface ScanSlice {
   /** Pages that changed since the last round looked at them, and are not zero. */
   readonly dirty: PageBatch;
@@ -64,6 +67,11 @@ export interface ScanBudget {
   readonly pages?: number;
   /** Pages to take, zero ones too. At most 4,096. */
   readonly dirty?: number;
+  /**
+   * Room for the bytes of as many pages. A machine of this process may put them there, and the slice's bytes then lie
+   * in it: new memory for each slice costs more than the copy.
+   */
+  readonly into?: Uint8Array;
 }
 
 /** A guest's devices as the driver wrote them. */
@@ -146,7 +154,7 @@ export interface MachineEvents {
 export type TmemService = (descriptor: Uint8Array, page: Uint8Array) => number;
 
 /** What an image is restored into: a machine of a driver, or somebody's emulator. */
-export type MachineTarget = Pick<Machine, 'capabilities' | 'disks' | 'loadPages' | 'loadDeviceState'>;
+export type MachineTarget = Pick<Machine, 'capabilities' | 'disks' | 'pid' | 'loadPages' | 'loadDeviceState'>;
 
 /** What an image is saved of. */
 export type MachineSource = Pick<

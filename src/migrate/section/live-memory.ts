@@ -4,9 +4,10 @@ import type { LiveChannel, LiveOutput, LiveState, Lost, StateLeft, StateOffer } 
 import { enterPages, writeChanged, writeRange } from './memory-pages.ts';
 
 /** What one step looks at and takes while the guest runs: a standstill of about a millisecond, and a megabyte. */
-const STEP: ScanBudget = { pages: 2048, dirty: 256 };
+const STEP = { pages: 2048, dirty: 256 };
 /** While it is paused nobody is held up, and words to the guest's process and back are what costs. */
-const LAST_STEP: ScanBudget = { pages: 16_384, dirty: 1024 };
+const LAST_STEP = { pages: 16_384, dirty: 1024 };
+type Budget = Required<Omit<ScanBudget, 'into'>>;
 
 /** What one round over memory found. */
 export interface MemoryRound {
@@ -43,6 +44,8 @@ export class LiveMemory implements LiveState {
   #named = 0;
   #rounds = 0;
   #last: MemoryRound | null = null;
+  /** Room for the pages of a slice that is written, and of the one that is asked for meanwhile. */
+  #rooms: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)];
   /** What the round under way has found. */
   #found = { pages: 0, zeroPages: 0, stoppedMs: 0 };
 
@@ -98,11 +101,12 @@ export class LiveMemory implements LiveState {
   async end(): Promise<void> {
     if (!this.#scanning) return;
     this.#scanning = false;
+    this.#rooms = [new Uint8Array(0), new Uint8Array(0)];
     // Of a guest that is no more there is nothing to give back.
     await this.#machine.endScan().catch(() => undefined);
   }
 
-  async *#pass({ channels }: LiveOutput, budget: ScanBudget): AsyncGenerator<number, void> {
+  async *#pass({ channels }: LiveOutput, budget: Budget): AsyncGenerator<number, void> {
     const start = this.#nowMs();
     this.#found = { pages: 0, zeroPages: 0, stoppedMs: 0 };
     let turn = 0;
@@ -121,13 +125,22 @@ export class LiveMemory implements LiveState {
     }
   }
 
-  #ask(first: number, budget: ScanBudget): Ahead {
+  #ask(first: number, { pages, dirty }: Budget): Ahead {
     // What was written once and what was not are written differently, so no slice has both.
     const most = first < this.#named ? this.#named - first : this.#pages - first;
-    const slice = this.#machine.scan(first, { ...budget, pages: Math.min(budget.pages!, most) });
+    const slice = this.#machine.scan(first, { pages: Math.min(pages, most), dirty, into: this.#room(dirty) });
     // A failure is met where the slice is waited for.
     slice.catch(() => undefined);
     return { first, slice };
+  }
+
+  /** The room that the last slice but one was in: it is written by now. */
+  #room(pages: number): Uint8Array {
+    const [next, other] = this.#rooms;
+    const bytes = pages * this.#pageBytes;
+    const room = next.byteLength < bytes ? new Uint8Array(bytes) : next;
+    this.#rooms = [other, room];
+    return room.subarray(0, bytes);
   }
 
   async #write({ writer, ledger }: LiveChannel, first: number, slice: ScanSlice): Promise<number> {

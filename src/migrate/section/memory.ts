@@ -5,6 +5,7 @@ import { LIMITS } from '../../stream/limits.ts';
 import type { PageRuns, RamBatch } from '../../stream/records/ram.ts';
 import type { StreamWriter } from '../../stream/writer.ts';
 import { TYPE } from '../../stream/record-types.ts';
+import { Collector } from './collector.ts';
 import { writeRange } from './memory-pages.ts';
 import type { StateLoader, StateWriter } from './section.ts';
 
@@ -54,6 +55,7 @@ export class MemoryLoader implements StateLoader {
   /** While the machine takes what is in one, the other is filled. */
   #collected: Collector;
   #spare: Collector;
+  readonly #lends: boolean;
   /** The batch that the machine is taking. */
   #underWay: Promise<void> = Promise.resolve();
   /** Records of several channels may come at the same time: they are taken one after the other. */
@@ -66,8 +68,10 @@ export class MemoryLoader implements StateLoader {
     const { pages, pageBytes } = machine.capabilities;
     this.#present = new Uint8Array(Math.ceil(pages / 8));
     this.#written = new Uint8Array(Math.ceil(pages / 8));
-    this.#collected = new Collector(pageBytes);
-    this.#spare = new Collector(pageBytes);
+    // A machine of this process has taken the pages before anything else is done: nothing is gained by a copy.
+    this.#lends = machine.pid === undefined;
+    this.#collected = new Collector(pageBytes, this.#lends);
+    this.#spare = new Collector(pageBytes, this.#lends);
   }
 
   load({ header, record }: DecodedRecord): Promise<void> {
@@ -86,6 +90,7 @@ export class MemoryLoader implements StateLoader {
     // Batches are taken in order, and one at a time.
     await this.#underWay;
     this.#underWay = this.#machine.loadPages(this.#collected.batch());
+    if (this.#lends) return this.#underWay;
     // What it fails with is thrown by whoever waits next; a restore that fails before that has its own reason.
     this.#underWay.catch(() => undefined);
     [this.#collected, this.#spare] = [this.#spare, this.#collected];
@@ -105,7 +110,8 @@ export class MemoryLoader implements StateLoader {
         this.#mark(first + page, true);
         set(this.#written, first + page, true);
       }
-      this.#collected.add(first, pages, source, at);
+      // What a codec made is overwritten by the next unit; what stands in the record is there until it is applied.
+      this.#collected.add(first, pages, source, at, source.buffer !== this.#scratch.buffer);
     },
     zero: (first, pages) => this.#clear(first, pages, true),
     // A page without content is zero for a machine that has nothing else to give.
@@ -142,52 +148,4 @@ function has(bits: Uint8Array, at: number): boolean {
 function set(bits: Uint8Array, at: number, value: boolean): void {
   if (value) bits[at >> 3] |= 1 << (at & 7);
   else bits[at >> 3] &= ~(1 << (at & 7));
-}
-
-/** Gathers the pages of one record into one batch; its buffers are used again. */
-class Collector {
-  readonly #pageBytes: number;
-  #pfns = new Uint32Array(0);
-  #bytes = new Uint8Array(0);
-  #count = 0;
-
-  constructor(pageBytes: number) {
-    this.#pageBytes = pageBytes;
-  }
-
-  /** @param data pages with bytes that will come. @param all pages that may need bytes, zero ones among them. */
-  begin(data: number, all: number): void {
-    this.#count = 0;
-    if (this.#pfns.length < all) this.#pfns = new Uint32Array(all);
-    if (this.#bytes.byteLength < data * this.#pageBytes) this.#bytes = new Uint8Array(data * this.#pageBytes);
-  }
-
-  add(first: number, pages: number, source: Uint8Array, at: number): void {
-    this.#room(pages);
-    this.#bytes.set(source.subarray(at, at + pages * this.#pageBytes), this.#count * this.#pageBytes);
-    for (let page = 0; page < pages; page++) this.#pfns[this.#count++] = first + page;
-  }
-
-  addZero(page: number): void {
-    this.#room(1);
-    const at = this.#count * this.#pageBytes;
-    this.#bytes.fill(0, at, at + this.#pageBytes);
-    this.#pfns[this.#count++] = page;
-  }
-
-  /** Valid until the next {@link begin}. */
-  batch(): { pfns: Uint32Array; bytes: Uint8Array } {
-    return {
-      pfns: this.#pfns.subarray(0, this.#count),
-      bytes: this.#bytes.subarray(0, this.#count * this.#pageBytes),
-    };
-  }
-
-  #room(pages: number): void {
-    const needed = (this.#count + pages) * this.#pageBytes;
-    if (needed <= this.#bytes.byteLength) return;
-    const larger = new Uint8Array(Math.max(needed, 2 * this.#bytes.byteLength));
-    larger.set(this.#bytes.subarray(0, this.#count * this.#pageBytes));
-    this.#bytes = larger;
-  }
 }
