@@ -58,6 +58,8 @@ export class SourcePlane {
   #own: readonly Named<LiveState>[] = [];
   #named = false;
   #pages = 0;
+  /** Bytes of each section on this connection that were told. */
+  #told: Record<SectionName, number> = { ...NOTHING };
   #deviceBytes = 0;
   #last: Place['channels'][number] = { seal: 0, chain: '' };
   /** One after the other: what was under way when a connection is cut ends before anything else is done. */
@@ -112,6 +114,7 @@ export class SourcePlane {
     this.#speaker = speaker;
     this.#output = singleOutput(speaker.writer, this.#ledger);
     this.#named = false;
+    this.#told = { ...NOTHING };
   }
 
   /** The writer of the connection wrote a SEAL. */
@@ -215,6 +218,12 @@ export class SourcePlane {
     return tmem === null ? [memory, ...own, devices] : [memory, tmem, ...own, devices];
   }
 
+  #statesOf(section: SectionName): readonly LiveState[] {
+    const { memory, tmem } = this.#states;
+    if (section === 'own') return this.#own.map(({ state }) => state);
+    return section === 'ram' ? [memory] : tmem === null ? [] : [tmem];
+  }
+
   #ownLeft(): number {
     const bytes = this.#own.reduce((sum, { state }) => sum + state.left().bytes, 0);
     return this.#own.length === 0 ? 0 : Math.max(bytes, LEAST_LEFT);
@@ -262,7 +271,7 @@ export class SourcePlane {
     return done;
   }
 
-  async #walk(section: SectionName, output: LiveOutput, bytes: number): Promise<void> {
+  async #walk(section: SectionName, output: LiveOutput, wanted: number): Promise<void> {
     if (this.#done.has(section)) return;
     if (section === 'own') await this.#name(output);
     const { writer } = output.channels[0];
@@ -271,7 +280,7 @@ export class SourcePlane {
     this.#steps[section] = steps;
     const start = { ms: this.#nowMs(), wire: writer.offset, pages: this.#pages, sent: { ...this.#states.tmem?.sent } };
     let said = 0;
-    while (said < bytes) {
+    while (said < wanted) {
       const step = await steps.next();
       if (step.done === true) {
         this.#done.add(section);
@@ -281,9 +290,13 @@ export class SourcePlane {
     }
     this.#said[section] += said;
     const wire = writer.offset - start.wire;
+    // Also what was held back for a batch before, and a SEAL or the end of a round has sent meanwhile.
+    const bytes = this.#statesOf(section).reduce((sum, state) => sum + bytesOf(state, output), 0);
+    const told = this.#told[section];
+    this.#told[section] = bytes;
     const sent = this.#states.tmem?.sent;
     this.#piece = {
-      bytes: wire,
+      bytes: bytes - told,
       pages:
         section === 'ram'
           ? this.#pages - start.pages
