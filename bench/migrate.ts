@@ -1,6 +1,6 @@
 /**
- * How fast a machine moves to another process, beside a bare socket that carries the pages that are not zero, and QEMU's
- * own migration of a guest with the same memory where it is installed, all in one run.
+ * How fast a machine moves to another process, beside a bare socket that carries the pages that are not zero, and where
+ * QEMU is installed its own migration of a guest with the same memory, all in one run.
  *
  *   npm run bench:migrate [-- --mib 1024] [--runs 5] [--only WORDS] [--json] [--check]
  *
@@ -289,9 +289,8 @@ const missed = ratios.filter(({ value, atLeast }) => value < atLeast);
 const nonZeroMib = nonZero.byteLength / MIB;
 if (values.json) console.log(JSON.stringify({ mib, runs, nonZeroMib, qemu, rows, ratios }, null, 2));
 else {
-  console.log(
-    `${mib} MiB of memory (${Math.round(nonZeroMib)} MiB not zero), medians of ${runs} runs, QEMU ${qemu ?? 'not there'}`,
-  );
+  const peer = `QEMU ${qemu ?? 'not there'}`;
+  console.log(`${mib} MiB of memory (${Math.round(nonZeroMib)} MiB not zero), medians of ${runs} runs, ${peer}`);
   for (const { name, wall, cpu, guestMibPerSecond, downtimeMs, bytes } of rows) {
     const used = cpu.toFixed(3).padStart(6);
     const down = downtimeMs === null ? '' : `  ${downtimeMs.toFixed(1)} ms down`;

@@ -1,4 +1,4 @@
-/** QEMU's own migration between two processes of it, for bench/migrate.ts: a guest that never ran, with given memory. */
+/** QEMU's own migration between two processes of it: a guest that never ran, with given memory (bench/migrate.ts). */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';

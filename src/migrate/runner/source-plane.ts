@@ -62,9 +62,13 @@ export class SourcePlane {
   #told: Record<SectionName, number> = { ...NOTHING };
   #deviceBytes = 0;
   #last: Place['channels'][number] = { seal: 0, chain: '' };
+  /** Called when nothing waits for an acknowledgement any more, or none will come. */
+  #applied: () => void = () => undefined;
   /** One after the other: what was under way when a connection is cut ends before anything else is done. */
   #queue: Promise<unknown> = Promise.resolve();
-  /** Bytes on the wire and how long that took, of work that says something about the connection. */
+  /** Where and when the round under way began on this connection. */
+  #round: { readonly wire: number; readonly ms: number } | null = null;
+  /** The most bytes in a second of any round that says something about the connection. */
   #bytesPerSecond = 0;
 
   /** @param pages of the guest's memory. @param nowMs a clock that never goes back. */
@@ -115,6 +119,8 @@ export class SourcePlane {
     this.#output = singleOutput(speaker.writer, this.#ledger);
     this.#named = false;
     this.#told = { ...NOTHING };
+    this.#round = null;
+    this.#applied();
   }
 
   /** The writer of the connection wrote a SEAL. */
@@ -128,6 +134,7 @@ export class SourcePlane {
   acknowledge(seal: number, chain: string): void {
     this.#sent.acknowledge(seal, chain);
     for (const state of this.#all()) state.acknowledged(0, this.#sent.heldStep(state.name));
+    if (this.#sent.waiting === 0) this.#applied();
   }
 
   /** Writes about so many bytes of a section. @throws what the machine, the engine and the connection throw */
@@ -143,13 +150,26 @@ export class SourcePlane {
     return this.#do(async ({ channels: [{ writer }] }) => void (await writer.seal()));
   }
 
-  /** Ends a round. @returns what is left, and how long looking at all of memory takes. */
-  endRound(): Promise<{ readonly left: Left; readonly scanMs: number }> {
-    return this.#do(async ({ channels: [{ writer }] }) => {
+  /**
+   * Ends a round, when the destination has applied all of it: what still waits there would be waited for in the pause.
+   * @returns what is left, and how long looking at all of memory takes.
+   */
+  async endRound(): Promise<{ readonly left: Left; readonly scanMs: number }> {
+    const { wire, ms } = this.#round ?? { wire: 0, ms: this.#nowMs() };
+    const bytes = await this.#do(async ({ channels: [{ writer }] }) => {
       await this.#leaveRound();
       await writer.round();
-      return { left: this.left(), scanMs: this.#states.memory.last?.stoppedMs ?? 0 };
+      await writer.seal();
+      return writer.offset - wire;
     });
+    // Messages may be said meanwhile. Where the connection is lost nobody asks any more what came of it.
+    if (this.#sent.waiting > 0) await new Promise<void>((resolve) => (this.#applied = resolve));
+    const took = this.#nowMs() - ms;
+    if (bytes >= TELLING_BYTES && took > 0) {
+      this.#bytesPerSecond = Math.max(this.#bytesPerSecond, (bytes * 1000) / took);
+    }
+    this.#round = null;
+    return { left: this.left(), scanMs: this.#states.memory.last?.stoppedMs ?? 0 };
   }
 
   /** The guest stands still: from now on all that is left is written. */
@@ -203,6 +223,7 @@ export class SourcePlane {
   /** Follows the guest no more. Never rejects. */
   end(): Promise<void> {
     this.#over = true;
+    this.#applied();
     const ended = this.#queue.then(async () => {
       await this.#leaveRound().catch(() => undefined);
       if (!this.#begun) return;
@@ -278,7 +299,8 @@ export class SourcePlane {
     const steps = this.#steps[section] ?? this.#stepsOf(section, output);
     if (steps === null) return;
     this.#steps[section] = steps;
-    const start = { ms: this.#nowMs(), wire: writer.offset, pages: this.#pages, sent: { ...this.#states.tmem?.sent } };
+    this.#round ??= { wire: writer.offset, ms: this.#nowMs() };
+    const start = { pages: this.#pages, sent: { ...this.#states.tmem?.sent } };
     let said = 0;
     while (said < wanted) {
       const step = await steps.next();
@@ -289,7 +311,6 @@ export class SourcePlane {
       said += step.value;
     }
     this.#said[section] += said;
-    const wire = writer.offset - start.wire;
     // Also what was held back for a batch before, and a SEAL or the end of a round has sent meanwhile.
     const bytes = this.#statesOf(section).reduce((sum, state) => sum + bytesOf(state, output), 0);
     const told = this.#told[section];
@@ -305,8 +326,6 @@ export class SourcePlane {
             : 0,
       invalidations: (sent?.invalidations ?? 0) - (start.sent.invalidations ?? 0),
     };
-    const ms = this.#nowMs() - start.ms;
-    if (wire >= TELLING_BYTES && ms > 0) this.#bytesPerSecond = Math.max(this.#bytesPerSecond, (wire * 1000) / ms);
   }
 
   #piece = { bytes: 0, pages: 0, invalidations: 0 };
