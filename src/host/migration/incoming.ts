@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { freemem } from 'node:os';
 import { toHex } from '../../bytes/hex.ts';
 import { TransmigrateError } from '../../errors.ts';
+import type { Machine } from '../../machine/machine.ts';
 import { judge, type HostCapability, type Need, type Probe } from '../../migrate/negotiate/judge.ts';
 import {
   NOTHING_RESERVED,
@@ -34,6 +35,8 @@ export interface IncomingParts {
 /** A machine that was made to see what it would be. */
 interface Looked extends Made {
   readonly seat: TmemSeat | null;
+  /** How long it took to load devices: its own. */
+  readonly deviceLoadMs: number;
 }
 
 /** A machine that comes. */
@@ -89,7 +92,10 @@ export class IncomingGuests {
     return {
       host,
       probe: clear ? await this.#look(id, offer, all) : all,
-      measured: { deviceLoadMs: null, fsyncMs: this.#parts.journal.fsyncMs },
+      measured: {
+        deviceLoadMs: this.#probed.get(id)?.deviceLoadMs ?? null,
+        fsyncMs: this.#parts.journal.fsyncMs,
+      },
       secret: randomBytes(32).toString('hex'),
     };
   }
@@ -204,9 +210,15 @@ export class IncomingGuests {
     const service = offer.tmem === null ? null : (seat?.service ?? ((): number => -1));
     try {
       const made = await driver.forImage(claimsOf(offer), service);
-      if (sharedDisks(made.machine).length === 0) return { ...made, seat };
-      await made.machine.close();
-      throw new TransmigrateError('DISK_MISMATCH', 'The machine would write to files of this host');
+      try {
+        if (sharedDisks(made.machine).length > 0) {
+          throw new TransmigrateError('DISK_MISMATCH', 'The machine would write to files of this host');
+        }
+        return { ...made, seat, deviceLoadMs: await deviceLoadMs(made.machine) };
+      } catch (error) {
+        await made.machine.close();
+        throw error;
+      }
     } catch (error) {
       seat?.leave();
       throw error;
@@ -218,6 +230,17 @@ export class IncomingGuests {
     await made.machine.close();
     made.seat?.leave();
   }
+}
+
+/**
+ * How long a machine takes to load devices, tried with its own. The first time takes half as long again, and would be in
+ * the pause: this way it has been by then.
+ */
+async function deviceLoadMs(machine: Machine): Promise<number> {
+  const state = await machine.deviceState();
+  const start = performance.now();
+  await machine.loadDeviceState(state, Date.now());
+  return performance.now() - start;
 }
 
 function nothing(id: string): TransmigrateError {

@@ -35,20 +35,22 @@ class HeldDriver implements Driver {
   async create(...args: Parameters<Driver['create']>): Promise<Made> {
     const made = await this.#driver.create(...args);
     // It is resumed once to begin with.
-    return this.#held(made, 1);
+    return this.#held(made, { resume: 1 });
   }
 
   async forImage(...args: Parameters<Driver['forImage']>): Promise<Made> {
-    return this.#held(await this.#driver.forImage(...args), 0);
+    // Loading devices is tried with its own.
+    return this.#held(await this.#driver.forImage(...args), { loadDeviceState: 1 });
   }
 
-  #held(made: Made, skipped: number): Made {
+  /** @param skipped how often an operation comes before the migration has got to it. */
+  #held(made: Made, skipped: { [operation in (typeof OPERATIONS)[number]]?: number }): Made {
     const { machine } = made;
-    let resumes = 0;
     for (const operation of OPERATIONS) {
       const perform = machine[operation].bind(machine) as (...args: unknown[]) => Promise<unknown>;
+      let left = skipped[operation] ?? 0;
       const held = async (...args: unknown[]): Promise<unknown> => {
-        if (operation !== 'resume' || resumes++ >= skipped) await this.#reach(operation);
+        if (left-- <= 0) await this.#reach(operation);
         return perform(...args);
       };
       Object.assign(machine, { [operation]: held });
