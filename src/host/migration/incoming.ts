@@ -233,8 +233,8 @@ export class IncomingGuests {
 }
 
 /**
- * How long a machine takes to load devices, tried with its own. The first time takes half as long again, and would be in
- * the pause: this way it has been by then.
+ * How long a machine takes to load devices, tried with its own. The first time takes half as long again, and would be
+ * in the pause: this way it has been by then.
  */
 async function deviceLoadMs(machine: Machine): Promise<number> {
   const state = await machine.deviceState();

@@ -7,11 +7,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { JobStory } from '../../../../src/host/migration/jobs.ts';
-import { SMALL_GUEST_COMMAND, smallGuestCommand } from '../../../../src/machine/v86/boot/small-guest.ts';
-import { until } from '../../../support/guest/machines.ts';
-import { Daemon } from '../../../support/host/daemon.ts';
-import { code, scratch } from '../../../support/host/fake-host.ts';
+import type { JobStory } from '../../src/host/migration/jobs.ts';
+import { SMALL_GUEST_COMMAND, smallGuestCommand } from '../../src/machine/v86/boot/small-guest.ts';
+import { until } from '../support/guest/machines.ts';
+import { Daemon } from '../support/host/daemon.ts';
+import { code, scratch } from '../support/host/fake-host.ts';
 
 const directory = scratch(after);
 let source: Daemon;

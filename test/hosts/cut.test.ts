@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
-import { until } from '../../../support/guest/machines.ts';
-import { CuttingProxy } from '../../../support/host/cutting-proxy.ts';
-import { choiceOf, code, FakeTmem, scratch } from '../../../support/host/fake-host.ts';
-import { FAKE_PAGE } from '../../../support/host/fake-machine.ts';
-import { journaledHost, to, type JournaledHost } from '../../../support/host/two-hosts.ts';
-import { random } from '../../../support/random.ts';
+import { until } from '../support/guest/machines.ts';
+import { CuttingProxy } from '../support/host/cutting-proxy.ts';
+import { choiceOf, code, FakeTmem, scratch } from '../support/host/fake-host.ts';
+import { FAKE_PAGE } from '../support/host/fake-machine.ts';
+import { journaledHost, to, type JournaledHost } from '../support/host/two-hosts.ts';
+import { random } from '../support/random.ts';
 
 const directory = scratch(after);
 let hosts = 0;

@@ -4,11 +4,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { SmallGuestCheck, SmallGuestReport } from '../../../../src/machine/v86/boot/small-guest.ts';
-import { SMALL_GUEST_COMMAND } from '../../../../src/machine/v86/boot/small-guest.ts';
-import { until } from '../../../support/guest/machines.ts';
-import { childrenOf, command, Daemon, lives } from '../../../support/host/daemon.ts';
-import { scratch } from '../../../support/host/fake-host.ts';
+import type { SmallGuestCheck, SmallGuestReport } from '../../src/machine/v86/boot/small-guest.ts';
+import { SMALL_GUEST_COMMAND } from '../../src/machine/v86/boot/small-guest.ts';
+import { until } from '../support/guest/machines.ts';
+import { childrenOf, command, Daemon, lives } from '../support/host/daemon.ts';
+import { scratch } from '../support/host/fake-host.ts';
 
 const directory = scratch(after);
 let source: Daemon;
@@ -84,7 +84,7 @@ describe('a guest in v86', () => {
     const { round } = await worked(source, 'four', 2);
     const nobody = await source.run(['migrate', 'four', '--', '/nowhere/at/all', 'x']);
     assert.deepEqual([nobody.status, (await source.client.guest('four')).state], [13, 'running'], nobody.err);
-    const bin = fileURLToPath(new URL('../../../../bin/transmigrate', import.meta.url));
+    const bin = fileURLToPath(new URL('../../bin/transmigrate', import.meta.url));
     const receive = [process.execPath, bin, 'receive', '--stdio', '--socket', destination.socket];
     const kept = join(directory.path, 'kept.tmig');
     const { status, out, err } = await source.run(['migrate', 'four', '--', ...receive, '--record', kept]);

@@ -5,9 +5,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { aimedKill, type Side } from '../../../support/host/aimed-kill.ts';
-import { aimOf } from '../../../support/host/aims.ts';
-import { scratch } from '../../../support/host/fake-host.ts';
+import { aimedKill, type Side } from '../support/host/aimed-kill.ts';
+import { aimOf } from '../support/host/aims.ts';
+import { scratch } from '../support/host/fake-host.ts';
 
 const directory = scratch(after);
 let places = 0;

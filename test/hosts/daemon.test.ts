@@ -4,11 +4,11 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { verifyImage, type Verification } from '../../../src/image/verify.ts';
-import { openFileSource } from '../../../src/io/file.ts';
-import { childrenOf, command, Daemon, lives } from '../../support/host/daemon.ts';
-import { code, scratch } from '../../support/host/fake-host.ts';
-import { until } from '../../support/guest/machines.ts';
+import { verifyImage, type Verification } from '../../src/image/verify.ts';
+import { openFileSource } from '../../src/io/file.ts';
+import { childrenOf, command, Daemon, lives } from '../support/host/daemon.ts';
+import { code, scratch } from '../support/host/fake-host.ts';
+import { until } from '../support/guest/machines.ts';
 
 const directory = scratch(after);
 let sockets = 0;

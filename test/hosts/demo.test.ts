@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-const command = fileURLToPath(new URL('../../../bin/transmigrate', import.meta.url));
-const example = new URL('../../../examples/demo-output.txt', import.meta.url);
+const command = fileURLToPath(new URL('../../bin/transmigrate', import.meta.url));
+const example = new URL('../../examples/demo-output.txt', import.meta.url);
 
 /** The text without what differs from run to run: numbers and digests. */
 function shape(text: string): string {
