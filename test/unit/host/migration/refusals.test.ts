@@ -209,7 +209,7 @@ describe('a host takes no machine', () => {
 
   it('for every reason of the table but one', () => {
     const tried = new Set(Object.values(CASES).flatMap(({ reasons }) => reasons));
-    // These hosts have no state of their own: own-state.test.ts tries that one.
+    // These hosts have no state of their own: test/hosts/own-state.test.ts tries that one.
     assert.deepEqual(
       Object.keys(REASONS).filter((reason) => !tried.has(reason)),
       ['RECORD'],

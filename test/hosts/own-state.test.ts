@@ -2,16 +2,16 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
-import { Notes, type Book } from '../../../../examples/own-state/notes.ts';
-import { inspectImage } from '../../../../src/image/inspect.ts';
-import { verifyImage } from '../../../../src/image/verify.ts';
-import { openFileSource } from '../../../../src/io/file.ts';
-import type { OwnState } from '../../../../src/migrate/section/own.ts';
-import { CuttingProxy } from '../../../support/host/cutting-proxy.ts';
-import { choiceOf, code, saveOf, scratch } from '../../../support/host/fake-host.ts';
-import { FAKE_PAGE } from '../../../support/host/fake-machine.ts';
-import { journaledHost, to, type JournaledHost } from '../../../support/host/two-hosts.ts';
-import { random } from '../../../support/random.ts';
+import { Notes, type Book } from '../../examples/own-state/notes.ts';
+import { inspectImage } from '../../src/image/inspect.ts';
+import { verifyImage } from '../../src/image/verify.ts';
+import { openFileSource } from '../../src/io/file.ts';
+import type { OwnState } from '../../src/migrate/section/own.ts';
+import { CuttingProxy } from '../support/host/cutting-proxy.ts';
+import { choiceOf, code, saveOf, scratch } from '../support/host/fake-host.ts';
+import { FAKE_PAGE } from '../support/host/fake-machine.ts';
+import { journaledHost, to, type JournaledHost } from '../support/host/two-hosts.ts';
+import { random } from '../support/random.ts';
 
 const directory = scratch(after);
 let hosts = 0;
