@@ -26,6 +26,32 @@ afterEach(async () => {
   await destination.end();
 });
 
+/** A guest that was given, of which nothing is heard: the connection is cut when the destination writes RUNNING. */
+async function given(
+  written: boolean,
+  paused = false,
+): Promise<{ readonly id: string; readonly moved: Promise<unknown> }> {
+  const { directory: where, port } = destination;
+  await destination.end();
+  const cut = Promise.withResolvers<void>();
+  destination = await journaledHost(where, {
+    port,
+    before: async (records) => {
+      if (!records.some(({ kind }) => kind === 'RUNNING')) return;
+      proxy.open = false;
+      proxy.cut();
+      cut.resolve();
+      if (!written) await new Promise(() => undefined);
+    },
+  });
+  await source.host.create(choiceOf({ name: 'one' }));
+  if (paused) await source.host.pause('one');
+  const moved = source.host.migrations.migrate('one', to(proxy)).catch((thrown: unknown) => thrown);
+  await cut.promise;
+  if (written) await until('it runs there', () => destination.host.list().length === 1);
+  return { id: source.host.migrations.jobs()[0].id, moved };
+}
+
 describe('a connection that is cut', () => {
   const seed = 'cut';
   const generator = random(seed);
@@ -73,23 +99,8 @@ describe('a connection that is cut', () => {
   });
 
   it('as source of a paused guest after GIVEN, which its destination never took: it stays paused', async () => {
+    const { moved } = await given(false, true);
     const { directory: where, port } = destination;
-    await destination.end();
-    const given = Promise.withResolvers<void>();
-    destination = await journaledHost(where, {
-      port,
-      before: async (records) => {
-        if (!records.some(({ kind }) => kind === 'RUNNING')) return;
-        proxy.open = false;
-        proxy.cut();
-        given.resolve();
-        await new Promise(() => undefined);
-      },
-    });
-    await source.host.create(choiceOf({ name: 'one' }));
-    await source.host.pause('one');
-    const moved = source.host.migrations.migrate('one', to(proxy)).catch((thrown: unknown) => thrown);
-    await given.promise;
     await destination.end();
     destination = await journaledHost(where, { port });
     proxy.open = true;
@@ -137,28 +148,6 @@ describe('a host that ends', () => {
     assert.equal(machine.status, 'running');
     assert.deepEqual(destination.host.list(), []);
   });
-
-  /** A guest that was given, of which nothing is heard: the connection is cut when the destination writes RUNNING. */
-  async function given(written: boolean): Promise<{ readonly id: string; readonly moved: Promise<unknown> }> {
-    const { directory: where, port } = destination;
-    await destination.end();
-    const cut = Promise.withResolvers<void>();
-    destination = await journaledHost(where, {
-      port,
-      before: async (records) => {
-        if (!records.some(({ kind }) => kind === 'RUNNING')) return;
-        proxy.open = false;
-        proxy.cut();
-        cut.resolve();
-        if (!written) await new Promise(() => undefined);
-      },
-    });
-    await source.host.create(choiceOf({ name: 'one' }));
-    const moved = source.host.migrations.migrate('one', to(proxy)).catch((thrown: unknown) => thrown);
-    await cut.promise;
-    if (written) await until('it runs there', () => destination.host.list().length === 1);
-    return { id: source.host.migrations.jobs()[0].id, moved };
-  }
 
   it('as source after GIVEN: it asks when it is there again, and that ends it', async () => {
     const { id, moved } = await given(true);

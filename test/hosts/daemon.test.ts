@@ -43,6 +43,17 @@ async function digests(path: string): Promise<Verification> {
   }
 }
 
+/** A guest that was saved and comes back through a pipe, of which half has been written. */
+async function halfRestored(daemon: Daemon, path: string): Promise<ReturnType<typeof command>> {
+  await daemon.client.create({ name: 'g', boot: { kind: 'small' } });
+  await daemon.client.save('g', { path, after: 'stop', codec: 'raw' });
+  const image = readFileSync(path);
+  const restore = command(['restore', '-'], daemon.socket);
+  restore.child.stdin!.write(image.subarray(0, image.byteLength / 2));
+  await until('its machine is made', () => daemon.guests().length === 1);
+  return restore;
+}
+
 describe('a host that is told to end', () => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     it(`by ${signal} ends its guests, removes its socket and answers 0`, async () => {
@@ -99,13 +110,7 @@ describe('a host that is killed', () => {
 describe('a host that is killed in the middle of a restore', () => {
   it('leaves no process', async () => {
     const daemon = await started();
-    const path = join(place('killed restore'), 'g.tmig');
-    await daemon.client.create({ name: 'g', boot: { kind: 'small' } });
-    await daemon.client.save('g', { path, after: 'stop', codec: 'raw' });
-    const image = readFileSync(path);
-    const { child, ended } = command(['restore', '-'], daemon.socket);
-    child.stdin!.write(image.subarray(0, image.byteLength / 2));
-    await until('its machine is made', () => daemon.guests().length === 1);
+    const { ended } = await halfRestored(daemon, join(place('killed restore'), 'g.tmig'));
     const guests = daemon.guests();
     await daemon.kill('SIGKILL');
     const { status, err } = await ended;
@@ -315,12 +320,7 @@ describe('a guest', () => {
   it('whose restore from a pipe is cut by Ctrl-C leaves nothing', async () => {
     const images = place('cut restore');
     const path = join(images, 'g.tmig');
-    await daemon.client.create({ name: 'g', boot: { kind: 'small' } });
-    await daemon.client.save('g', { path, after: 'stop', codec: 'raw' });
-    const image = readFileSync(path);
-    const { child, ended } = command(['restore', '-'], daemon.socket);
-    child.stdin!.write(image.subarray(0, image.byteLength / 2));
-    await until('its machine is made', () => daemon.guests().length === 1);
+    const { child, ended } = await halfRestored(daemon, path);
     child.kill('SIGINT');
     const { status, err } = await ended;
     assert.equal(status, 130, err);

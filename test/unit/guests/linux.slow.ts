@@ -6,22 +6,14 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 
-import { buildLinux, LinuxUnavailable, type LinuxGuest } from '../../../guests/linux/build.ts';
 import { SWAP } from '../../../guests/linux/disk.ts';
+import { builtLinux } from '../../support/built-linux.ts';
 import { DiskBuffer, MemoryPages, type PageStore } from '../../support/v86/disk-buffer.ts';
 import { makeEmulator } from '../../support/v86/emulator.ts';
 import { linuxShell, startLinux, type LinuxShell } from '../../support/v86/linux.ts';
 import { MENDS } from '../../support/v86/mends.ts';
 
-let guest: LinuxGuest | undefined;
-let unavailable: string | false = false;
-try {
-  guest = buildLinux();
-} catch (error) {
-  if (!(error instanceof LinuxUnavailable)) throw error;
-  unavailable = `Linux can't be built here: ${error.message}`;
-  console.log(`# ${unavailable}`);
-}
+const { guest, unavailable } = builtLinux();
 
 /** Memory that answers later, as another process does, and counts. */
 class LaterPages implements PageStore {

@@ -7,20 +7,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { buildLinux, CACHE, LinuxUnavailable } from '../../../guests/linux/build.ts';
+import { CACHE } from '../../../guests/linux/build.ts';
 import { linuxCommandLine } from '../../../guests/linux/guest.ts';
 import type { GuestInfo, RestoreResult, SaveResult } from '../../../src/host/api.ts';
 import type { Verification } from '../../../src/image/verify.ts';
 import { GuestShell, RunningHost, transmigrate } from '../../support/host/running-host.ts';
+import { builtLinux } from '../../support/built-linux.ts';
 
-let unavailable: string | false = false;
-try {
-  buildLinux();
-} catch (error) {
-  if (!(error instanceof LinuxUnavailable)) throw error;
-  unavailable = `Linux can't be built here: ${error.message}`;
-  console.log(`# ${unavailable}`);
-}
+const { unavailable } = builtLinux();
 
 const NAME = 'linux';
 /** Files in memory, which has to be swapped for them: ten times five copies of the file on the disk, 50 MiB. */

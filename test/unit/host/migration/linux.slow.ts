@@ -7,19 +7,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { buildLinux, CACHE, LinuxUnavailable } from '../../../../guests/linux/build.ts';
+import { CACHE } from '../../../../guests/linux/build.ts';
 import { linuxCommandLine } from '../../../../guests/linux/guest.ts';
 import type { GuestInfo } from '../../../../src/host/api.ts';
 import { GuestShell, RunningHost } from '../../../support/host/running-host.ts';
+import { builtLinux } from '../../../support/built-linux.ts';
 
-let unavailable: string | false = false;
-try {
-  buildLinux();
-} catch (error) {
-  if (!(error instanceof LinuxUnavailable)) throw error;
-  unavailable = `Linux can't be built here: ${error.message}`;
-  console.log(`# ${unavailable}`);
-}
+const { unavailable } = builtLinux();
 
 const NAME = 'linux';
 const TIMES = Number(process.env['TIMES'] ?? 4);
