@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { TransmigrateError } from '../errors.ts';
 import { defaultSocketPath } from '../host/socket-path.ts';
 import type { TlsFiles } from '../host/tls-files.ts';
+import { readFailed } from '../io/read-failed.ts';
 import type { Context } from './context.ts';
 import { escapeText } from './escape.ts';
 import { addExamples } from './examples.ts';
@@ -99,8 +100,7 @@ async function jsonOf(file: string): Promise<unknown> {
   try {
     text = await readFile(file, 'utf8');
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new TransmigrateError('READ_FAILED', `Can't read ${file}: ${why}`, { cause, data: { file } });
+    throw readFailed(file, cause);
   }
   try {
     return JSON.parse(text);
@@ -122,7 +122,7 @@ function infoCommand(context: Context): Command {
           tmem === null
             ? 'tmem is off'
             : `tmem: ${plural(tmem.pages, 'page')}, ${formatBytes(tmem.usedBytes)} of ${formatBytes(tmem.limitBytes)}`;
-        const shut = closed === null ? [] : [escapeText(`closed to machines of other hosts: ${closed}`)];
+        const shut = closed === null ? [] : [closedLine(closed)];
         const lines = [`transmigrate ${version}, process ${pid}`, plural(guests, 'guest'), lent, ...shut];
         await context.stdout.writeLines(lines);
       }
@@ -160,9 +160,13 @@ async function closeTo(context: Context, options: HostOptions, why: string | nul
   const info = await (await hostOf(context, options)).closeTo(why);
   if (options.json === true) await context.stdout.writeJson(info);
   else if (options.quiet !== true) {
-    const now = why === null ? 'machines may come' : escapeText(`closed to machines of other hosts: ${why}`);
+    const now = why === null ? 'machines may come' : closedLine(why);
     await context.stdout.writeLines([now]);
   }
+}
+
+function closedLine(why: string): string {
+  return escapeText(`closed to machines of other hosts: ${why}`);
 }
 
 function describeCommand(context: Context): Command {

@@ -60,8 +60,6 @@ async function migrate(
     const refused = error instanceof TransmigrateError && error.code === 'MIGRATION_REFUSED';
     if (refused && options.json !== true) await context.stderr.writeLines(reasonLines(error.data['reasons']));
     throw error;
-  } finally {
-    progress.finish();
   }
 }
 

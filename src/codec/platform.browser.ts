@@ -116,7 +116,6 @@ export function indexOfBytes(bytes: Uint8Array, wanted: Uint8Array, from: number
 export interface Thread {
   readonly ready: boolean;
   post(message: unknown): void;
-  stop(): Promise<void>;
 }
 
 const READY = 'ready';
@@ -126,7 +125,6 @@ interface WebWorker {
   onmessage: (event: { readonly data: unknown }) => void;
   onerror: (event: { readonly message: string }) => void;
   postMessage(message: unknown): void;
-  terminate(): void;
 }
 
 interface WorkerScope {
@@ -152,7 +150,6 @@ export function startThread(
       return ready;
     },
     post: (message) => worker.postMessage(message),
-    stop: () => Promise.resolve(worker.terminate()),
   };
 }
 

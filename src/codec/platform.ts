@@ -224,7 +224,6 @@ export interface Thread {
   /** Whether it has loaded what it needs: to start one takes as long as to compress 50 MiB. */
   readonly ready: boolean;
   post(message: unknown): void;
-  stop(): Promise<void>;
 }
 
 /** What a thread says once it can answer. */
@@ -260,9 +259,6 @@ export function startThread(
     post: (message) => {
       if (waiting++ === 0) worker.ref();
       worker.postMessage(message);
-    },
-    stop: async () => {
-      await worker.terminate();
     },
   };
 }

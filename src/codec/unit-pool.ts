@@ -45,7 +45,7 @@ export class UnitPool {
 
   /**
    * The pool of this process with so many threads, for all writers together: to start a thread costs as much as to
-   * compress 50 MiB. Its threads do not keep the process alive. Never to be closed.
+   * compress 50 MiB. Its threads do not keep the process alive.
    */
   static shared(threads: number): UnitPool {
     let pool = UnitPool.#shared.get(threads);
@@ -66,8 +66,8 @@ export class UnitPool {
   run(job: UnitJob): Promise<Uint32Array> {
     if (++this.#jobs === START_AFTER_JOBS) this.#start();
     let thread = -1;
-    for (const [i, load] of this.#load.entries()) {
-      if (this.#threads[i].ready && (thread < 0 || load < this.#load[thread])) thread = i;
+    for (const [i, { ready }] of this.#threads.entries()) {
+      if (ready && (thread < 0 || this.#load[i] < this.#load[thread])) thread = i;
     }
     if (thread < 0) return Promise.resolve(storeUnits(job));
     const id = this.#next++;
@@ -76,13 +76,6 @@ export class UnitPool {
       this.#waiting.set(id, { thread, resolve, reject });
       this.#threads[thread].post({ id, ...job } satisfies UnitRequest);
     });
-  }
-
-  /** Ends the threads. Jobs that wait are rejected. */
-  async close(): Promise<void> {
-    for (const waiting of this.#waiting.values()) waiting.reject(new Error('the pool was closed'));
-    this.#waiting.clear();
-    await Promise.all(this.#threads.splice(0).map((thread) => thread.stop()));
   }
 
   #start(): void {

@@ -34,3 +34,11 @@ export interface Driver {
    */
   forImage(claims: ImageClaims, tmem: TmemService | null): Promise<Made>;
 }
+
+/** About how large the device state of a machine is; 0 when its driver does not say. */
+export function deviceBytesOf(
+  { kinds }: Pick<Driver, 'kinds'>,
+  { capabilities }: Pick<Machine, 'capabilities'>,
+): number {
+  return kinds.find(({ name }) => name === capabilities.driver)?.deviceBytes ?? 0;
+}

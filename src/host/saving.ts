@@ -7,7 +7,7 @@ import type { Work } from '../io/work.ts';
 import { DISK_POLICY, type Machine } from '../machine/machine.ts';
 import type { SourceStates } from '../migrate/runner/source-plane.ts';
 import { saveLive } from '../migrate/save/save-live.ts';
-import { saveMachine, type Saved, type TmemPin } from '../migrate/save/save.ts';
+import { checkSignal, saveMachine, type Saved, type TmemPin } from '../migrate/save/save.ts';
 import type { SaveChoice } from './api.ts';
 import type { Guest } from './guest.ts';
 
@@ -56,7 +56,7 @@ export async function saveGuest({ guest, choice, sink, tool, pinTmem, live, work
       choice.live && running
         ? await saveLive({ ...request, ...live(), nowMs: () => performance.now() }, waited)
         : await saveMachine({ ...request, pinTmem, pinOwn: () => guest.own.pin() }, waited);
-    if (work.signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The save was cancelled');
+    checkSignal(work.signal);
     await sink.commit();
     return saved;
   } catch (error) {

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { TransmigrateError } from '../errors.ts';
+import { readFailed } from '../io/read-failed.ts';
 import type { TlsOptions } from '../io/tls.ts';
 
 /** PEM files: what the host shows to others, and whom it believes. */
@@ -19,6 +19,6 @@ async function textOf(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
-    throw new TransmigrateError('READ_FAILED', `Can't read ${file}`, { cause, data: { file } });
+    throw readFailed(file, cause);
   }
 }

@@ -9,7 +9,7 @@ import { DevicesLoader } from '../../src/migrate/section/devices.ts';
 import { LiveDevices } from '../../src/migrate/section/live-devices.ts';
 import { LiveMemory } from '../../src/migrate/section/live-memory.ts';
 import { LiveTmem } from '../../src/migrate/section/live-tmem.ts';
-import { bytesOf, type LiveState } from '../../src/migrate/section/live.ts';
+import { takerOf, type LiveState } from '../../src/migrate/section/live.ts';
 import { MemoryLoader } from '../../src/migrate/section/memory.ts';
 import { TmemLoader } from '../../src/migrate/section/tmem.ts';
 import { takeTurns } from '../../src/migrate/section/turns.ts';
@@ -85,11 +85,7 @@ async function migrate(seed: number, channels: number): Promise<void> {
   for (const state of states) await state.begin();
 
   const round = async (leg: Leg, last: boolean): Promise<void> => {
-    const takers = states.map((state) => ({
-      name: state.name,
-      steps: last ? state.final(leg.output) : state.round(leg.output),
-      sent: () => bytesOf(state, leg.output),
-    }));
+    const takers = states.map((state) => takerOf(state, leg.output, last));
     const leave = !last && generator.below(4) === 0 ? generator.below(6) : Number.POSITIVE_INFINITY;
     const steps = takeTurns(takers, (waiting) => generator.below(waiting.length));
     await walk(steps, async (_bytes, step) => {

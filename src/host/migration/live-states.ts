@@ -1,7 +1,7 @@
 import type { SourceStates } from '../../migrate/runner/source-plane.ts';
 import { LiveDevices } from '../../migrate/section/live-devices.ts';
 import { LiveMemory } from '../../migrate/section/live-memory.ts';
-import type { Driver } from '../driver.ts';
+import { deviceBytesOf, type Driver } from '../driver.ts';
 import type { Guest } from '../guest.ts';
 import type { HostTmem } from '../host-tmem.ts';
 
@@ -14,13 +14,12 @@ export function liveStates(
   { tmem, driver }: { readonly tmem: HostTmem; readonly driver: Driver },
   codecs?: () => readonly string[],
 ): SourceStates {
-  const kind = driver.kinds.find(({ name }) => name === machine.capabilities.driver);
   // A guest that has not used its tmem yet is made known.
   tmem.client(tmemClient);
   return {
     memory: new LiveMemory(machine, () => performance.now()),
     tmem: tmemClient === null ? null : tmem.live(tmemClient, codecs),
     own: own.live(),
-    devices: new LiveDevices(machine, kind?.deviceBytes ?? 0),
+    devices: new LiveDevices(machine, deviceBytesOf(driver, machine)),
   };
 }

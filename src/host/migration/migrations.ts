@@ -24,7 +24,7 @@ import { beginSession, recoverSession, type SourceRequest } from '../../migrate/
 import { superseded } from '../../migrate/session/superseded.ts';
 import type { Guest } from '../guest.ts';
 import type { HostTmem } from '../host-tmem.ts';
-import type { Driver } from '../driver.ts';
+import { deviceBytesOf, type Driver } from '../driver.ts';
 import type { OwnStates } from '../own-states.ts';
 import type { HostJournal } from './host-journal.ts';
 import { IncomingGuests } from './incoming.ts';
@@ -41,7 +41,7 @@ import {
 } from './jobs.ts';
 import type { GuestKeeper } from './keeper.ts';
 import { liveStates } from './live-states.ts';
-import { connectOther, howOf, ofHow, otherHost, otherName, type OtherHost } from './other-host.ts';
+import { CONNECT_MS, connectOther, howOf, ofHow, otherHost, otherName, type OtherHost } from './other-host.ts';
 import { CODEC_NAMES, offerOf, release } from './offer.ts';
 import { recordFiles } from './record-files.ts';
 
@@ -66,9 +66,6 @@ export interface Speaks {
 
 /** Bytes between two seals: as much has to be sent again after a cut. */
 const SEAL_BYTES = 8 * 1024 * 1024;
-
-/** How long the beginning of TLS may take. */
-const CONNECT_MS = 10_000;
 
 /** How long a destination may take to answer when somebody cancels what was given to it. */
 const LEAVE_MS = 2000;
@@ -221,10 +218,7 @@ export class Migrations {
   }
 
   jobs(): JobInfo[] {
-    return [
-      ...[...this.#sources.values()].map(({ runner, to }) => sourceInfo(runner, to === null ? null : otherName(to))),
-      ...[...this.#destinations.values()].map(destinationInfo),
-    ];
+    return [...[...this.#sources.values()].map(infoOf), ...[...this.#destinations.values()].map(destinationInfo)];
   }
 
   /** @throws MIGRATION_UNKNOWN */
@@ -233,10 +227,7 @@ export class Migrations {
     const destination = this.#destinations.get(id);
     const runner = source?.runner ?? destination;
     if (runner === undefined) throw this.#unknown(id);
-    const info =
-      source === undefined
-        ? destinationInfo(destination!)
-        : sourceInfo(source.runner, source.to === null ? null : otherName(source.to));
+    const info = source === undefined ? destinationInfo(destination!) : infoOf(source);
     return { ...info, events: runner.log.entries, eventsDropped: runner.log.dropped };
   }
 
@@ -307,7 +298,7 @@ export class Migrations {
     // Which codecs the destination knows, its HELLO says.
     const known = (): readonly string[] => runner.session.common?.codecs ?? [];
     const parts = this.#sourceParts(this.#sourceGuest(guest, known), how, to, codec, this.#guestAbout(guest));
-    const onChange = (runner: SourceRunner): void => onProgress?.(sourceInfo(runner, otherName(to)));
+    const onChange = (runner: SourceRunner): void => onProgress?.(infoOf({ runner, to }));
     const runner = new SourceRunner(beginSession(request, performance.now()), { ...parts, onChange });
     this.#sources.set(id, { runner, to });
     this.#forgetOld();
@@ -317,9 +308,8 @@ export class Migrations {
   #offer(guest: Guest, codec: string): Offer {
     const { tmem, driver, journal } = this.#parts;
     const { uuid, epoch, machine, tmemClient } = guest;
-    const kind = driver.kinds.find(({ name }) => name === machine.capabilities.driver);
     const next = Math.max(journal.epochOf(uuid), epoch) + 1;
-    return offerOf(guest, next, codec, tmem.client(tmemClient), kind?.deviceBytes ?? 0);
+    return offerOf(guest, next, codec, tmem.client(tmemClient), deviceBytesOf(driver, machine));
   }
 
   #request(id: string, offer: Offer, limits: Limits = DEFAULT_LIMITS, ownEpoch = 1, resumable = true): SourceRequest {
@@ -454,6 +444,10 @@ export class Migrations {
     const over = [...this.#destinations].filter(([, { session }]) => session.phase === 'ended');
     for (const [id] of over.slice(0, -MOST_ENDED)) this.#destinations.delete(id);
   }
+}
+
+function infoOf({ runner, to }: SourceJob): JobInfo {
+  return sourceInfo(runner, to === null ? null : otherName(to));
 }
 
 function newId(): string {

@@ -14,8 +14,8 @@ export interface Command {
 
 export type OtherHost = Address | Command;
 
-/** How long a connection may take to be made. */
-const CONNECT_MS = 10_000;
+/** How long a connection may take to be made, and the beginning of TLS on one that comes. */
+export const CONNECT_MS = 10_000;
 
 /** @throws USAGE for neither or both */
 export function otherHost(choice: {

@@ -7,7 +7,7 @@ import { PROTOCOL_LIMITS } from '../protocol/limits.ts';
 import type { LiveDevices } from '../section/live-devices.ts';
 import type { LiveMemory } from '../section/live-memory.ts';
 import type { LiveTmem } from '../section/live-tmem.ts';
-import { bytesOf, singleOutput, type Ledger, type LiveOutput, type LiveState } from '../section/live.ts';
+import { bytesOf, singleOutput, takerOf, type Ledger, type LiveOutput, type LiveState } from '../section/live.ts';
 import type { Named } from '../section/own.ts';
 import { takeTurns } from '../section/turns.ts';
 import type { Place } from '../session/effects.ts';
@@ -38,6 +38,7 @@ const LEAST_LEFT = 1;
 const TELLING_BYTES = 256 * 1024;
 
 const NOTHING: BySection = { ram: 0, tmem: 0, own: 0 };
+const NO_PIECE = { bytes: 0, pages: 0, invalidations: 0 };
 
 export class SourcePlane {
   readonly #states: SourceStates;
@@ -141,8 +142,8 @@ export class SourcePlane {
   work(section: SectionName, bytes: number): Promise<PieceDone> {
     return this.#do(async (output) => {
       await this.#begin();
-      await this.#walk(section, output, bytes);
-      return this.#left();
+      const piece = await this.#walk(section, output, bytes);
+      return { ...piece, left: this.#leftOfRound() };
     });
   }
 
@@ -250,23 +251,6 @@ export class SourcePlane {
     return this.#own.length === 0 ? 0 : Math.max(bytes, LEAST_LEFT);
   }
 
-  /** A round of a section, or its end. */
-  #stepsOf(section: SectionName, output: LiveOutput): AsyncGenerator<number, void> | null {
-    const steps = (state: LiveState): AsyncGenerator<number, void> =>
-      this.#final ? state.final(output) : state.round(output);
-    const { memory, tmem } = this.#states;
-    switch (section) {
-      case 'ram':
-        return steps(memory);
-      case 'tmem':
-        return tmem === null ? null : steps(tmem);
-      case 'own': {
-        const sent = (state: LiveState) => (): number => bytesOf(state, output);
-        return takeTurns(this.#own.map(({ state }) => ({ name: state.name, steps: steps(state), sent: sent(state) })));
-      }
-    }
-  }
-
   async #name({ channels }: LiveOutput): Promise<void> {
     if (this.#named) return;
     this.#named = true;
@@ -292,13 +276,12 @@ export class SourcePlane {
     return done;
   }
 
-  async #walk(section: SectionName, output: LiveOutput, wanted: number): Promise<void> {
-    if (this.#done.has(section)) return;
+  async #walk(section: SectionName, output: LiveOutput, wanted: number): Promise<Omit<PieceDone, 'left'>> {
+    const states = this.#statesOf(section);
+    if (this.#done.has(section) || states.length === 0) return NO_PIECE;
     if (section === 'own') await this.#name(output);
     const { writer } = output.channels[0];
-    const steps = this.#steps[section] ?? this.#stepsOf(section, output);
-    if (steps === null) return;
-    this.#steps[section] = steps;
+    const steps = (this.#steps[section] ??= takeTurns(states.map((state) => takerOf(state, output, this.#final))));
     this.#round ??= { wire: writer.offset, ms: this.#nowMs() };
     const start = { pages: this.#pages, sent: { ...this.#states.tmem?.sent } };
     let said = 0;
@@ -312,11 +295,11 @@ export class SourcePlane {
     }
     this.#said[section] += said;
     // Also what was held back for a batch before, and a SEAL or the end of a round has sent meanwhile.
-    const bytes = this.#statesOf(section).reduce((sum, state) => sum + bytesOf(state, output), 0);
+    const bytes = states.reduce((sum, state) => sum + bytesOf(state, output), 0);
     const told = this.#told[section];
     this.#told[section] = bytes;
     const sent = this.#states.tmem?.sent;
-    this.#piece = {
+    return {
       bytes: bytes - told,
       pages:
         section === 'ram'
@@ -328,21 +311,14 @@ export class SourcePlane {
     };
   }
 
-  #piece = { bytes: 0, pages: 0, invalidations: 0 };
-
-  #left(): PieceDone {
-    const piece = this.#piece;
-    this.#piece = { bytes: 0, pages: 0, invalidations: 0 };
+  #leftOfRound(): BySection {
     const { memory, tmem } = this.#states;
     // The first round counts down by itself; of a later one it is known how much the one before it found.
     const ram = memory.left().bytes - (memory.last === null ? 0 : this.#said.ram);
     return {
-      ...piece,
-      left: {
-        ram: this.#done.has('ram') ? 0 : Math.max(ram, LEAST_LEFT),
-        tmem: tmem === null || this.#done.has('tmem') ? 0 : Math.max(tmem.left().bytes, LEAST_LEFT),
-        own: this.#done.has('own') ? 0 : this.#ownLeft(),
-      },
+      ram: this.#done.has('ram') ? 0 : Math.max(ram, LEAST_LEFT),
+      tmem: tmem === null || this.#done.has('tmem') ? 0 : Math.max(tmem.left().bytes, LEAST_LEFT),
+      own: this.#done.has('own') ? 0 : this.#ownLeft(),
     };
   }
 

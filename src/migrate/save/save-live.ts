@@ -5,13 +5,13 @@ import type { LiveSource } from '../../machine/machine.ts';
 import type { StreamWriter } from '../../stream/writer.ts';
 import { DEFAULT_LIMITS, FIRST_ROUND, roundEnded, type Limits } from '../precopy/convergence.ts';
 import { UNMEASURED, type Costs } from '../precopy/predict.ts';
-import { bytesOf, singleOutput, type LiveOutput, type LiveState } from '../section/live.ts';
+import { singleOutput, takerOf, type LiveOutput, type LiveState } from '../section/live.ts';
 import type { LiveDevices } from '../section/live-devices.ts';
 import type { LiveMemory } from '../section/live-memory.ts';
 import type { LiveTmem } from '../section/live-tmem.ts';
 import type { Named } from '../section/own.ts';
 import { takeTurns } from '../section/turns.ts';
-import { openImage, type Saved, type SaveRequest } from './save.ts';
+import { checkSignal, openImage, type Saved, type SaveRequest } from './save.ts';
 
 export interface LiveSaveRequest extends Omit<SaveRequest, 'machine' | 'pinTmem' | 'pinOwn'> {
   readonly machine: LiveSource;
@@ -61,7 +61,7 @@ export async function saveLive(request: LiveSaveRequest, sink: ByteSink): Promis
     if (machine.status === 'crashed') throw new TransmigrateError('GUEST_CRASHED', 'The guest crashed');
     await walk(states, output, request, true);
     const guestTimeNs = request.guestTimeNs();
-    await drain(devices.final(output), () => check(signal));
+    await drain(devices.final(output), () => checkSignal(signal));
     const pauseMs = request.nowMs() - start;
     if (!leavePaused) await goOn();
     await writer.checkpoint(guestTimeNs);
@@ -116,14 +116,10 @@ async function walk(
   { signal, onProgress, machine }: LiveSaveRequest,
   last: boolean,
 ): Promise<void> {
-  const takers = states.map((state) => ({
-    name: state.name,
-    steps: last ? state.final(output) : state.round(output),
-    sent: () => bytesOf(state, output),
-  }));
+  const takers = states.map((state) => takerOf(state, output, last));
   const total = machine.capabilities.pages * machine.capabilities.pageBytes;
   await drain(takeTurns(takers), () => {
-    check(signal);
+    checkSignal(signal);
     // Later rounds write some of it again: what is known of the whole is the first.
     onProgress?.(Math.min(output.channels[0].writer.offset, total), total);
   });
@@ -136,8 +132,4 @@ async function drain(steps: AsyncGenerator<number, void>, between: () => void): 
   } finally {
     await steps.return();
   }
-}
-
-function check(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The save was cancelled');
 }

@@ -179,6 +179,7 @@ export function openImage(
   );
 }
 
-function checkSignal(signal: AbortSignal | undefined): void {
+/** @throws CANCELLED */
+export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw new TransmigrateError('CANCELLED', 'The save was cancelled');
 }

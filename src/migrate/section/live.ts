@@ -4,6 +4,7 @@
  */
 import type { JsonObject } from '../../bytes/bounded-json.ts';
 import type { StreamWriter } from '../../stream/writer.ts';
+import type { Taker } from './turns.ts';
 
 /** What a kind of state needs where it goes. It is said before anything moves (N1). */
 export interface StateOffer {
@@ -92,6 +93,15 @@ export interface LiveState {
 /** A single channel: a file, or a migration over one connection. */
 export function singleOutput(writer: StreamWriter, ledger?: Ledger): LiveOutput {
   return { channels: [{ writer, ledger }], meet: () => Promise.resolve() };
+}
+
+/** A round of a kind of state, or its end, as it takes turns with others. */
+export function takerOf(state: LiveState, output: LiveOutput, last: boolean): Taker {
+  return {
+    name: state.name,
+    steps: last ? state.final(output) : state.round(output),
+    sent: () => bytesOf(state, output),
+  };
 }
 
 /** Bytes that a kind of state has on the wire so far. */
