@@ -1,9 +1,7 @@
-/**
- * Receiving into buffers of our own. Node's `data` event makes a buffer of 64 KiB for each read of a socket, which
- * takes more time than all else that is done with the bytes; its option `onread` reads into a buffer that it is given.
- */
-import { Socket, type OnReadOpts } from 'node:net';
+/** Receiving into a few large buffers that are used again and again, for whoever reads pieces. */
+import type { OnReadOpts, Socket } from 'node:net';
 import { Inlet } from './inlet.ts';
+import { moveHandle } from './receive-into.ts';
 
 /** Reads go one behind the other into a buffer, so that what they bring is one piece for a reader that is behind. */
 const BUFFER_BYTES = 2 * 1024 * 1024;
@@ -28,10 +26,16 @@ export interface FastInlet {
 
 export function fastInlet(): FastInlet {
   const inlet = new Inlet();
-  const free: Filling[] = Array.from({ length: BUFFERS }, () => {
+  // Made when they are needed: a connection over which little comes has one.
+  const free: Filling[] = [];
+  let made = 0;
+  const another = (): Filling => {
+    const buffer = free.pop();
+    if (buffer !== undefined) return buffer;
+    made++;
     return { bytes: new Uint8Array(BUFFER_BYTES), filled: 0, out: 0 };
-  });
-  let current = free.pop()!;
+  };
+  let current = another();
   let socket: Socket | undefined;
   let stopped = false;
   const giveBack = (buffer: Filling): void => {
@@ -54,8 +58,8 @@ export function fastInlet(): FastInlet {
         });
         from.filled += length;
         // What is read into next must be there, whether reading stops or not; so it stops before the last is used up.
-        if (BUFFER_BYTES - from.filled < LEAST_BYTES) current = free.pop()!;
-        stopped = free.length === 0;
+        if (BUFFER_BYTES - from.filled < LEAST_BYTES) current = another();
+        stopped = free.length === 0 && made === BUFFERS;
         return !stopped;
       },
     },
@@ -65,27 +69,14 @@ export function fastInlet(): FastInlet {
   };
 }
 
-/** What is used of a socket beyond its documentation. */
-interface Inner {
-  _handle?: { useUserBuffer?: unknown } | null;
-}
-
 /**
- * Gives an accepted socket the option that only a connecting one has: its handle moves into another socket. This is not
- * documented, so where it does not look as expected there is null, and the socket is as it was.
+ * Lets an accepted socket receive so, too. @returns null where that can't be had, and the socket is as it was.
  * @param accepted from a server with `pauseOnConnect`: nothing has been read from it.
  */
 export function moveAccepted(accepted: Socket): { readonly socket: Socket; readonly inlet: Inlet } | null {
-  const inner = accepted as unknown as Inner;
-  const handle = inner._handle;
-  if (typeof handle?.useUserBuffer !== 'function' || accepted.bytesRead > 0) return null;
   const fast = fastInlet();
-  const options = { handle, onread: fast.onread, allowHalfOpen: true };
-  const socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
-  if ((socket as unknown as Inner)._handle !== handle) return null;
-  inner._handle = null;
-  // The server counts the socket that it accepted.
-  socket.once('close', () => accepted.destroy());
+  const socket = moveHandle(accepted, { onread: fast.onread, allowHalfOpen: true });
+  if (socket === null) return null;
   fast.attach(socket);
   return { socket, inlet: fast.inlet };
 }

@@ -1,11 +1,15 @@
-import { finished } from 'node:stream/promises';
+import { WriteStream } from 'node:fs';
+import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import type { ByteSink } from '../bytes/endpoints.ts';
 import { TransmigrateError } from '../errors.ts';
 
 /** A stream of Node's as a sink. What it fails with rejects every write from then on. */
 export class WritableSink implements ByteSink {
   readonly #stream: Writable;
+  /** Whether the system has the bytes when a write is done. Others may hand them on as they are, to be read later. */
+  readonly #takes: boolean;
   #failure: TransmigrateError | undefined;
   readonly #failed = (cause: unknown): void => {
     this.#failure ??= failure(cause);
@@ -14,6 +18,7 @@ export class WritableSink implements ByteSink {
 
   constructor(stream: Writable) {
     this.#stream = stream;
+    this.#takes = stream instanceof Socket || stream instanceof WriteStream;
     // Without a listener a failure between two writes would end the process.
     stream.on('error', this.#failed);
     stream.on('close', this.#closed);
@@ -25,7 +30,7 @@ export class WritableSink implements ByteSink {
     await new Promise<void>((resolve, reject) => {
       const closed = (): void => reject((this.#failure ??= failure(new Error('it was closed'))));
       this.#stream.once('close', closed);
-      this.#stream.write(bytes, (cause) => {
+      this.#stream.write(this.#takes ? bytes : new Uint8Array(bytes), (cause) => {
         this.#stream.off('close', closed);
         if (cause === null || cause === undefined) resolve();
         else reject((this.#failure ??= failure(cause)));

@@ -68,10 +68,15 @@ export interface ScanBudget {
   /** Pages to take, zero ones too. At most 4,096. */
   readonly dirty?: number;
   /**
-   * Room for the bytes of as many pages. A machine of this process may put them there, and the slice's bytes then lie
-   * in it: new memory for each slice costs more than the copy.
+   * Room for a slice ({@link scanRoomBytes}); its start is a multiple of four. A machine may put there what it hands
+   * out, and the slice then lies in it: new memory for each slice costs more than the copy.
    */
   readonly into?: Uint8Array;
+}
+
+/** Bytes that a slice takes at most: a page, and its number, for each that it may take. */
+export function scanRoomBytes(dirty: number, pageBytes: number): number {
+  return dirty * (pageBytes + 4);
 }
 
 /** A guest's devices as the driver wrote them. */

@@ -1,6 +1,6 @@
 import type { JsonObject } from '../bytes/bounded-json.ts';
 import type { ByteSink } from '../bytes/endpoints.ts';
-import { CODEC, encodeInto, type CodecId } from '../codec/codec.ts';
+import { CODEC, type CodecId } from '../codec/codec.ts';
 import { crc32, Sha256 } from '../codec/platform.ts';
 import { UnitPool } from '../codec/unit-pool.ts';
 import { Chain } from './chain.ts';
@@ -10,6 +10,7 @@ import { OrderRules } from './order.ts';
 import { decodePreamble, encodePreamble, isIndexed, PREAMBLE_BYTES, readRawPreamble } from './preamble.ts';
 import type { Preamble, PreambleChoice } from './preamble.ts';
 import { encodeHeader, HEADER_BYTES, recordBytes, type RecordHeader } from './record-header.ts';
+import { bodyBytes, chunkBody, RecordRoom, type Body } from './record-parts.ts';
 import { isOptional, numberOf, OPTIONAL, TYPE } from './record-types.ts';
 import * as control from './records/control.ts';
 import * as device from './records/device.ts';
@@ -69,6 +70,7 @@ export class StreamWriter {
   readonly #bytes = new Map<number, number>();
   readonly #dictionary = new Map<number, Dictionary>();
   readonly #idle: RamPacker[] = [];
+  readonly #room = new RecordRoom();
   #packer: RamPacker | undefined;
   readonly #pending: Pending[] = [];
   /** Packers whose bytes the sink still holds. */
@@ -405,22 +407,16 @@ export class StreamWriter {
   }
 
   /** A record after everything that was given before it. */
-  async #ordered(type: number, body: () => Uint8Array): Promise<void> {
+  async #ordered(type: number, body: () => Uint8Array | Body): Promise<void> {
     await this.#guard(async () => {
       await this.#drain();
-      await this.#record(type, body());
+      const made = body();
+      await this.#record(type, ...(made instanceof Uint8Array ? [made] : made));
     });
   }
 
-  #chunk(chunk: Uint8Array, headOf: (codec: CodecId, stored: number) => Uint8Array): Uint8Array {
-    const packed = new Uint8Array(Math.max(chunk.byteLength - 1, 0));
-    const stored = this.#codec === CODEC.raw ? -1 : encodeInto(this.#codec, chunk, packed, this.#level);
-    const content = stored < 0 ? chunk : packed.subarray(0, stored);
-    const head = headOf(stored < 0 ? CODEC.raw : this.#codec, content.byteLength);
-    const body = new Uint8Array(head.byteLength + content.byteLength);
-    body.set(head);
-    body.set(content, head.byteLength);
-    return body;
+  #chunk(chunk: Uint8Array, headOf: Parameters<typeof chunkBody>[3]): Body {
+    return chunkBody(chunk, this.#codec, this.#level, headOf);
   }
 
   /** The type for a record of a pool: mandatory or optional as its pool is (stream 10). */
@@ -519,21 +515,20 @@ export class StreamWriter {
   }
 
   /** Writes a record and checks it as a reader would. */
-  async #record(type: number, body: Uint8Array): Promise<StreamRecord> {
-    if (!UNSEALED.has(type)) {
-      await this.#sealFor(recordBytes(body.byteLength));
-    }
-    const record = new Uint8Array(recordBytes(body.byteLength));
-    record.set(body, HEADER_BYTES);
-    const header = this.#place(type, body.byteLength, record, crc32(record.subarray(HEADER_BYTES)));
+  async #record(type: number, ...body: Body): Promise<StreamRecord> {
+    const length = bodyBytes(body);
+    if (!UNSEALED.has(type)) await this.#sealFor(recordBytes(length));
+    const record = this.#room.join(body);
+    const header = this.#place(type, length, record, crc32(record.subarray(HEADER_BYTES)));
     this.#order.checkHeader(header);
-    const decoded = decodeBody(header, record.subarray(HEADER_BYTES, HEADER_BYTES + body.byteLength), {
+    const decoded = decodeBody(header, record.subarray(HEADER_BYTES, HEADER_BYTES + length), {
       preamble: this.preamble,
       poolOf: this.#order.poolOf.bind(this.#order),
       dictionaryOf: (wanted) => this.#dictionary.get(numberOf(wanted)),
     });
     this.#order.accept(header, decoded);
     await this.#sink.write(record);
+    this.#room.giveBack(record);
     await this.#listed(header, decoded.kind === 'RAM' ? spanOf(decoded) : decoded);
     return decoded;
   }

@@ -12,7 +12,7 @@ export const IMPORT_TABLE: Readonly<Record<string, readonly string[]>> = {
   'src/foreign': ['src/codec'],
   'src/tmem': ['src/codec'],
   'src/io': ['src/bytes'],
-  'src/machine': ['src/foreign', 'src/tmem'],
+  'src/machine': ['src/foreign', 'src/tmem', 'src/io'],
   'src/migrate': ['src/stream', 'src/io', 'src/machine', 'src/migrate/handover'],
   'src/migrate/handover': ['src/errors.ts'],
   'src/image': ['src/stream', 'src/foreign', 'src/tmem', 'src/io'],

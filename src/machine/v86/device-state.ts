@@ -48,6 +48,11 @@ export function saveDevices({ v86 }: V86Emulator): SavedDevices {
   return { pieces: [head, buffers], state: { ...state, info } };
 }
 
+/** Whether an array is all of its buffer. */
+function fills(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength;
+}
+
 function extensionFor(cpu: V86Cpu): StateExtension {
   return {
     ...hostClocks(),
@@ -77,8 +82,8 @@ export function restoreDevices(emulator: V86Emulator, bytes: Uint8Array, shape: 
     const mendFlags = keepFlagViews(cpu);
     cpu.unpack_memory = () => {};
     try {
-      // v86 reads from the start of the buffer that it is given.
-      v86.restore_state(bytes.slice().buffer);
+      // v86 reads all of the buffer that it is given.
+      v86.restore_state(fills(bytes) ? bytes.buffer : new Uint8Array(bytes).buffer);
     } finally {
       delete cpu.unpack_memory;
     }

@@ -17,6 +17,7 @@ import {
   type VcpuState,
 } from '../machine.ts';
 import { ConsoleBuffer } from './console-buffer.ts';
+import type { SavedDevices } from './device-state.ts';
 import { createEmulator, type CreateOptions } from './create.ts';
 import type { Disk } from './disks/disk.ts';
 import { EmulatorMachine } from './emulator-machine.ts';
@@ -161,7 +162,7 @@ export class LocalMachine implements Machine {
     if (!isSound || dirty > PAGE_LIMITS.batch)
       throw wrongState(`A step of a scan from ${first} over ${pages} pages, to take ${dirty}`);
     const start = performance.now();
-    const slice = this.#scan.step(this.#present().memory(), first, pages, dirty);
+    const slice = this.#scan.step(this.#present().memory(), first, pages, dirty, budget.into);
     return { ...slice, stoppedMs: performance.now() - start };
   }
 
@@ -204,10 +205,16 @@ export class LocalMachine implements Machine {
   }
 
   async captureDevices(): Promise<DeviceReport> {
+    const { saved, ...report } = this.saveDevices();
+    return { device: this.#still().deviceState(saved), ...report };
+  }
+
+  /** The same for who needs the devices' state in one piece no more than v86 does. */
+  saveDevices(): Omit<DeviceReport, 'device'> & { readonly saved: SavedDevices } {
     const machine = this.#still();
     const start = performance.now();
     const saved = machine.saveDevices();
-    return { device: machine.deviceState(saved), vcpus: machine.vcpus(saved), deviceMs: performance.now() - start };
+    return { saved, vcpus: machine.vcpus(saved), deviceMs: performance.now() - start };
   }
 
   async readCapture(first: number, count: number): Promise<PageBatch> {

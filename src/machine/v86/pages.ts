@@ -58,10 +58,12 @@ export function runsOf(memory: Buffer, pfns: Uint32Array): Uint8Array[] {
   return runs;
 }
 
-/** The pages with these numbers. `pfns` goes into the batch. */
-export function gather(memory: Buffer, pfns: Uint32Array): PageBatch {
+/** The pages with these numbers. `pfns` goes into the batch. @param room for the pages, if there is enough of it. */
+export function gather(memory: Buffer, pfns: Uint32Array, room?: Uint8Array): PageBatch {
+  const length = pfns.length * PAGE_BYTES;
+  const fits = room !== undefined && room.byteLength >= length;
   // All of it is written below, so it need not be zero before.
-  const bytes = new Uint8Array(Buffer.allocUnsafeSlow(pfns.length * PAGE_BYTES).buffer);
+  const bytes = fits ? room.subarray(0, length) : new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
   for (let i = 0; i < pfns.length;) {
     let end = i + 1;
     while (end < pfns.length && pfns[end] === pfns[end - 1] + 1) end++;
@@ -116,8 +118,8 @@ export class DirtyScan {
     }
   }
 
-  /** Looks at up to `pages` pages from `first` and takes up to `dirty` of them. */
-  step(memory: Buffer, first: number, pages: number, dirty: number): Omit<ScanSlice, 'stoppedMs'> {
+  /** Looks at up to `pages` pages from `first` and takes up to `dirty` of them. @param into room for their bytes. */
+  step(memory: Buffer, first: number, pages: number, dirty: number, into?: Uint8Array): Omit<ScanSlice, 'stoppedMs'> {
     const end = Math.min(this.#pages, first + pages);
     if (this.#found.length < dirty) {
       this.#found = new Uint32Array(dirty);
@@ -127,7 +129,7 @@ export class DirtyScan {
     this.#zeroCount = 0;
     const next = this.#look(memory, first, end, dirty);
     return {
-      dirty: gather(this.#shadow, this.#found.slice(0, this.#foundCount)),
+      dirty: gather(this.#shadow, this.#found.slice(0, this.#foundCount), into),
       zero: this.#zeros.slice(0, this.#zeroCount),
       next,
     };

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { fromHex, toHex } from '../../bytes/hex.ts';
+import { receiveInto } from '../../io/receive-into.ts';
 import { ERRORS, TransmigrateError, type ErrorCode } from '../../errors.ts';
 import type {
   CaptureReport,
@@ -59,6 +60,8 @@ function environment(): NodeJS.ProcessEnv {
 }
 
 interface Waiting {
+  /** Where the content of the answer goes, if it fits. */
+  readonly into: Uint8Array | null;
   resolve(frame: Frame): void;
   reject(error: Error): void;
 }
@@ -93,29 +96,34 @@ export class V86Process implements Machine {
       env: environment(),
       detached: true,
     });
-    this.#control = this.#child.stdio[CHILD_FD.control] as Socket;
-    this.#tmem = this.#child.stdio[CHILD_FD.tmem] as Socket;
     const received: Frame[] = [];
-    const frames = new FrameReader((frame) => received.push(frame));
-    this.#control.on('data', (piece: Buffer) => {
+    const frames = new FrameReader(
+      (frame) => received.push(frame),
+      (id, bytes) => this.#roomFor(id, bytes),
+    );
+    const took = (length: number): void => {
       try {
-        frames.feed(piece);
+        frames.took(length);
       } catch {
         // Only a process that is not itself any more writes what is no frame.
         this.#child.kill('SIGKILL');
         return;
       }
       for (const frame of received.splice(0)) this.#receive(frame);
-    });
+    };
+    const { stdio } = this.#child;
+    this.#control = receiveInto(stdio[CHILD_FD.control] as Socket, { room: () => frames.room(), took });
+    const asked = stdio[CHILD_FD.tmem] as Socket;
+    this.#tmem =
+      tmem === undefined
+        ? asked
+        : serveTmem(asked, tmem, (reason) => {
+            this.#emitCrash(`tmem: ${reason}`);
+            this.#child.kill('SIGKILL');
+          });
     // A broken channel shows in the end of the process, which is reported with its reason.
     this.#control.on('error', () => this.#child.kill('SIGKILL'));
     this.#tmem.on('error', () => this.#child.kill('SIGKILL'));
-    if (tmem !== undefined) {
-      serveTmem(this.#tmem, tmem, (reason) => {
-        this.#emitCrash(`tmem: ${reason}`);
-        this.#child.kill('SIGKILL');
-      });
-    }
     this.#child.stderr!.on('data', (piece: Buffer) => {
       this.#stderr = (this.#stderr + piece.toString()).slice(-STDERR_BYTES);
     });
@@ -203,7 +211,7 @@ export class V86Process implements Machine {
 
   async scan(first: number, budget: ScanBudget = {}): Promise<ScanSlice> {
     const { pages = PAGE_LIMITS.scan, dirty = PAGE_LIMITS.dirty } = budget;
-    const answer = await this.#ask('scan', { first, pages, dirty });
+    const answer = await this.#ask('scan', { first, pages, dirty }, [], budget.into);
     const { json } = answer;
     // Behind the pages, so that these stand at a multiple of four.
     const zeros = 4 * Number(json['zeros']);
@@ -295,16 +303,27 @@ export class V86Process implements Machine {
     clearTimeout(limit);
   }
 
-  #ask(op: RequestName, json: object = {}, bytes: readonly Uint8Array[] = []): Promise<Frame> {
+  #ask(
+    op: RequestName,
+    json: object = {},
+    bytes: readonly Uint8Array[] = [],
+    into: Uint8Array | null = null,
+  ): Promise<Frame> {
     if (this.#status === 'closed' || this.#closing) return Promise.reject(gone('it was closed'));
     const id = this.#next++;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      this.#waiting.set(id, { into, resolve, reject });
       const pieces = encodeFrame(FRAME.request, id, { op, ...json }, bytes);
       this.#control.cork();
       for (const piece of pieces) this.#control.write(piece);
       this.#control.uncork();
     });
+  }
+
+  /** Where an answer's content goes. */
+  #roomFor(id: number, bytes: number): Uint8Array | null {
+    const into = this.#waiting.get(id)?.into ?? null;
+    return into === null || into.byteLength < bytes ? null : into.subarray(0, bytes);
   }
 
   #receive(frame: Frame): void {

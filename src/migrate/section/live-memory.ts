@@ -1,4 +1,4 @@
-import type { LiveSource, ScanBudget, ScanSlice } from '../../machine/machine.ts';
+import { scanRoomBytes, type LiveSource, type ScanBudget, type ScanSlice } from '../../machine/machine.ts';
 import { TYPE } from '../../stream/record-types.ts';
 import type { LiveChannel, LiveOutput, LiveState, Lost, StateLeft, StateOffer } from './live.ts';
 import { enterPages, writeChanged, writeRange } from './memory-pages.ts';
@@ -6,7 +6,7 @@ import { enterPages, writeChanged, writeRange } from './memory-pages.ts';
 /** What one step looks at and takes while the guest runs: a standstill of about a millisecond, and a megabyte. */
 const STEP = { pages: 2048, dirty: 256 };
 /** While it is paused nobody is held up, and words to the guest's process and back are what costs. */
-const LAST_STEP = { pages: 16_384, dirty: 1024 };
+const LAST_STEP = { pages: 16_384, dirty: 512 };
 type Budget = Required<Omit<ScanBudget, 'into'>>;
 
 /** What one round over memory found. */
@@ -70,6 +70,9 @@ export class LiveMemory implements LiveState {
 
   async begin(): Promise<void> {
     await this.#machine.startScan();
+    // What is never touched takes no memory; and in the pause none is asked for.
+    const room = (): Uint8Array => new Uint8Array(scanRoomBytes(LAST_STEP.dirty, this.#pageBytes));
+    this.#rooms = [room(), room()];
     this.#scanning = true;
     this.#named = 0;
   }
@@ -128,19 +131,17 @@ export class LiveMemory implements LiveState {
   #ask(first: number, { pages, dirty }: Budget): Ahead {
     // What was written once and what was not are written differently, so no slice has both.
     const most = first < this.#named ? this.#named - first : this.#pages - first;
-    const slice = this.#machine.scan(first, { pages: Math.min(pages, most), dirty, into: this.#room(dirty) });
+    const slice = this.#machine.scan(first, { pages: Math.min(pages, most), dirty, into: this.#room() });
     // A failure is met where the slice is waited for.
     slice.catch(() => undefined);
     return { first, slice };
   }
 
   /** The room that the last slice but one was in: it is written by now. */
-  #room(pages: number): Uint8Array {
+  #room(): Uint8Array {
     const [next, other] = this.#rooms;
-    const bytes = pages * this.#pageBytes;
-    const room = next.byteLength < bytes ? new Uint8Array(bytes) : next;
-    this.#rooms = [other, room];
-    return room.subarray(0, bytes);
+    this.#rooms = [other, next];
+    return next;
   }
 
   async #write({ writer, ledger }: LiveChannel, first: number, slice: ScanSlice): Promise<number> {

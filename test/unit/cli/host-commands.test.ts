@@ -218,13 +218,13 @@ describe('a console', () => {
   it('takes what a pipe types, all bytes of it', async () => {
     await daemon.client.create({ name: 'p', boot: { kind: 'small' }, memoryMiB: 8 });
     const child = spawn(process.execPath, [BIN, 'console', 'p', '--socket', daemon.socket]);
+    const ended = new Promise((resolve) => child.on('close', resolve));
     let out = '';
     child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString('latin1')));
     child.stdin.end('\u001d\nt0\n');
     await until('the last command is answered', () => out.includes('ok t=0'));
     await daemon.client.destroy('p');
-    const status = await new Promise((resolve) => child.on('close', resolve));
-    assert.equal(status, 0);
+    assert.equal(await ended, 0);
   });
 
   it('waits for a guest that has yet to read', async () => {

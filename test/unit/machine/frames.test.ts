@@ -39,6 +39,52 @@ describe('frames between the two halves', () => {
     }
   });
 
+  it('come out as they went in where they are read to where they belong', () => {
+    const seed = testSeed();
+    const source = random(seed);
+    for (let trial = 0; trial < 30; trial++) {
+      const sent = Array.from({ length: 1 + source.below(5) }, (_, id) => ({
+        kind: FRAME.reply,
+        id,
+        json: { n: id },
+        bytes: source.scramble(new Uint8Array(source.pick([0, 17, 20_000, 70_001]))),
+      }));
+      const wire = Buffer.concat(sent.flatMap(({ kind, id, json, bytes }) => encodeFrame(kind, id, json, [bytes])));
+      const given = new Uint8Array(20_000);
+      const found: Frame[] = [];
+      const reader = new FrameReader(
+        (frame) => found.push({ ...frame, bytes: frame.bytes.slice() }),
+        (id, bytes) => (id % 2 === 0 && bytes <= given.byteLength ? given.subarray(0, bytes) : null),
+      );
+      for (let at = 0; at < wire.byteLength;) {
+        const room = reader.room();
+        assert.ok(room.byteLength > 0);
+        const length = Math.min(room.byteLength, wire.byteLength - at, 1 + source.below(source.pick([40, 100_000])));
+        room.set(wire.subarray(at, at + length));
+        reader.took(length);
+        at += length;
+      }
+      assert.deepEqual(found, sent, `SEED=${seed}`);
+    }
+  });
+
+  it('have their content where the receiver wants it', () => {
+    const given = new Uint8Array(100);
+    const asked: number[][] = [];
+    const found: Frame[] = [];
+    const reader = new FrameReader(
+      (frame) => found.push(frame),
+      (id, bytes) => {
+        asked.push([id, bytes]);
+        return given.subarray(0, bytes);
+      },
+    );
+    reader.feed(Buffer.concat(encodeFrame(FRAME.reply, 7, {}, [Uint8Array.of(1, 2, 3)])));
+    assert.deepEqual(asked, [[7, 3]]);
+    assert.equal(found[0].bytes.buffer, given.buffer);
+    assert.deepEqual([...given.subarray(0, 4)], [1, 2, 3, 0]);
+  });
+
   it('that lie about their lengths are refused', () => {
     const good = Buffer.concat(encodeFrame(FRAME.event, 0, { name: 'halted' }));
     const with32 = (at: number, value: number): Buffer => {

@@ -22,7 +22,7 @@ export interface Frame {
   /** Of a request, and again in its answer; 0 in an event. */
   readonly id: number;
   readonly json: Readonly<Record<string, unknown>>;
-  /** Belongs to the receiver, and begins a buffer of its own. */
+  /** In memory that the receiver gave for it, or begins a buffer of its own. Belongs to the receiver. */
   readonly bytes: Uint8Array;
 }
 
@@ -49,18 +49,47 @@ export function encodeFrame(
   return [head, ...bytes.filter((piece) => piece.byteLength > 0)];
 }
 
-/** Puts frames together from pieces of any size. What a frame carries is copied once, into memory of its own. */
+/** What comes with one read at most: heads, JSON, small frames. */
+const STAGING_BYTES = 64 * 1024;
+/** From this many missing bytes on they are read to where they belong. */
+const DIRECT_BYTES = 16 * 1024;
+
+/**
+ * Puts frames together. A socket that reads into memory that it is given reads into {@link room}, and says how much
+ * with {@link took}: large contents are then read to where they stay. Pieces that came elsewhere go to {@link feed}.
+ */
 export class FrameReader {
   readonly #receive: (frame: Frame) => void;
+  readonly #roomFor: (id: number, bytes: number) => Uint8Array | null;
   readonly #head = new Uint8Array(HEAD_BYTES);
+  readonly #staging = new Uint8Array(STAGING_BYTES);
   /** What is being filled: the head, the JSON, the bytes, in turn. */
   #stage: 'head' | 'json' | 'bytes' = 'head';
   #into: Uint8Array = this.#head;
   #filled = 0;
   #json: Frame['json'] = {};
+  #direct = false;
 
-  constructor(receive: (frame: Frame) => void) {
+  /** @param roomFor memory for the content of a frame: exactly so many bytes, or null for new memory. */
+  constructor(receive: (frame: Frame) => void, roomFor: (id: number, bytes: number) => Uint8Array | null = () => null) {
     this.#receive = receive;
+    this.#roomFor = roomFor;
+  }
+
+  /** Where the next bytes are to be read to. */
+  room(): Uint8Array {
+    this.#direct = this.#stage === 'bytes' && this.#into.byteLength - this.#filled >= DIRECT_BYTES;
+    return this.#direct ? this.#into.subarray(this.#filled) : this.#staging;
+  }
+
+  /** So many bytes were read into the last {@link room}. @throws as {@link feed} does */
+  took(length: number): void {
+    if (!this.#direct) {
+      this.feed(this.#staging.subarray(0, length));
+      return;
+    }
+    this.#filled += length;
+    while (this.#filled === this.#into.byteLength) this.#advance();
   }
 
   /** @throws RangeError or SyntaxError for a frame that no end of ours writes. */
@@ -76,6 +105,7 @@ export class FrameReader {
 
   #advance(): void {
     const view = new DataView(this.#head.buffer);
+    const id = view.getUint32(8, true);
     const jsonBytes = view.getUint32(12, true);
     const contentBytes = view.getUint32(0, true) - (HEAD_BYTES - 4) - jsonBytes;
     if (this.#stage === 'head') {
@@ -86,11 +116,12 @@ export class FrameReader {
     } else if (this.#stage === 'json') {
       this.#json = JSON.parse(new TextDecoder().decode(this.#into)) as Frame['json'];
       // All of it is filled before anybody sees it, so it need not be zero before.
-      this.#begin('bytes', new Uint8Array(Buffer.allocUnsafeSlow(contentBytes).buffer));
+      const room = this.#roomFor(id, contentBytes);
+      this.#begin('bytes', room ?? new Uint8Array(Buffer.allocUnsafeSlow(contentBytes).buffer));
     } else {
       const bytes = this.#into;
       this.#begin('head', this.#head);
-      this.#receive({ kind: view.getUint32(4, true), id: view.getUint32(8, true), json: this.#json, bytes });
+      this.#receive({ kind: view.getUint32(4, true), id, json: this.#json, bytes });
     }
   }
 

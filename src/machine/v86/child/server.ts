@@ -4,7 +4,7 @@ import { fromHex, toHex } from '../../../bytes/hex.ts';
 import { TransmigrateError, type ErrorCode } from '../../../errors.ts';
 import type { DeviceState, PageBatch } from '../../machine.ts';
 import { LocalMachine } from '../local-machine.ts';
-import { findPages, gather, runsOf } from '../pages.ts';
+import { findPages, gather, PAGE_BYTES, runsOf } from '../pages.ts';
 import { encodeFrame, FRAME, FrameReader, type Frame, type FrameKind } from './frames.ts';
 import {
   CHILD_FD,
@@ -21,6 +21,8 @@ import { tmemOver } from './tmem-link.ts';
 interface Answer {
   readonly json?: object;
   readonly bytes?: readonly Uint8Array[];
+  /** Called when the parent has it: the bytes may be changed again. */
+  readonly taken?: () => void;
 }
 type Handler = (json: Frame['json'], bytes: Uint8Array) => Promise<Answer | void>;
 
@@ -32,21 +34,32 @@ const LIMITS = {
 } as const;
 
 export class GuestServer {
-  readonly #control: Socket;
+  #control!: Socket;
   readonly #end: () => never;
   readonly #frames = new FrameReader((frame) => this.#enqueue(frame));
   #queue: Promise<void> = Promise.resolve();
   #machine: LocalMachine | null = null;
+  #rooms: Uint8Array[] = [];
   /** Bytes of the guest's console that the parent has not taken yet. */
   #waiting = 0;
 
-  constructor(control: Socket, end: () => never) {
-    this.#control = control;
+  constructor(end: () => never) {
     this.#end = end;
   }
 
-  feed(piece: Uint8Array): void {
-    this.#frames.feed(piece);
+  /** Where answers and events go. */
+  attach(control: Socket): void {
+    this.#control = control;
+  }
+
+  /** Where the next bytes of the parent go. */
+  room(): Uint8Array {
+    return this.#frames.room();
+  }
+
+  /** So many bytes came there. */
+  took(length: number): void {
+    this.#frames.took(length);
   }
 
   /** Something was thrown that nobody caught. */
@@ -79,15 +92,24 @@ export class GuestServer {
     readPages: async ({ first, count }) => encodeBatch(await this.#present.readPages(Number(first), Number(count))),
     startScan: () => this.#present.startScan(),
     scan: async ({ first, pages, dirty }) => {
-      const slice = await this.#present.scan(Number(first), { pages: Number(pages), dirty: Number(dirty) });
+      const most = Number(dirty);
+      const into = this.#takeRoom(most * PAGE_BYTES);
+      const slice = await this.#present.scan(Number(first), { pages: Number(pages), dirty: most, into });
       const { json, bytes } = encodeBatch(slice.dirty);
       const { zero, next, stoppedMs } = slice;
       const zeros = new Uint8Array(zero.buffer, zero.byteOffset, zero.byteLength);
-      return { json: { ...json, zeros: zero.length, next, stoppedMs }, bytes: [...bytes, zeros] };
+      return {
+        json: { ...json, zeros: zero.length, next, stoppedMs },
+        bytes: [...bytes, zeros],
+        taken: () => this.#rooms.push(into),
+      };
     },
     markDirty: (_json, bytes) =>
       this.#present.markDirty(new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)),
-    endScan: () => this.#present.endScan(),
+    endScan: () => {
+      this.#rooms = [];
+      return this.#present.endScan();
+    },
     throttle: ({ share }) => this.#present.throttle(Number(share)),
     prepareCapture: () => this.#present.prepareCapture(),
     capture: async ({ resume }) => {
@@ -107,8 +129,8 @@ export class GuestServer {
     },
     releaseCapture: () => this.#present.releaseCapture(),
     captureDevices: async () => {
-      const { device, vcpus, deviceMs } = await this.#present.captureDevices();
-      return { json: { deviceMs, vcpus: encodeVcpus(vcpus) }, bytes: [device.bytes] };
+      const { saved, vcpus, deviceMs } = this.#present.saveDevices();
+      return { json: { deviceMs, vcpus: encodeVcpus(vcpus) }, bytes: saved.pieces };
     },
     deviceState: async () => ({ bytes: [(await this.#present.deviceState()).bytes] }),
     vcpus: async () => ({ json: { vcpus: encodeVcpus(await this.#present.vcpus()) } }),
@@ -124,6 +146,12 @@ export class GuestServer {
     },
     writeConsole: ({ port }, bytes) => this.#present.writeConsole(bytes, Number(port)),
   };
+
+  /** Memory for what a step of a scan takes: of a step before, as soon as the parent has taken that. */
+  #takeRoom(bytes: number): Uint8Array {
+    const room = this.#rooms.pop();
+    return room !== undefined && room.byteLength >= bytes ? room : new Uint8Array(bytes);
+  }
 
   /** The machine, once it was created. */
   get #present(): LocalMachine {
@@ -149,7 +177,7 @@ export class GuestServer {
     const status = (): string => this.#machine?.status ?? 'paused';
     try {
       const answer = await this.#handlers[json['op'] as RequestName](json, bytes);
-      this.#send(FRAME.reply, id, { ...answer?.json, status: status() }, answer?.bytes);
+      this.#send(FRAME.reply, id, { ...answer?.json, status: status() }, answer?.bytes, answer?.taken);
     } catch (error) {
       this.#send(FRAME.failure, id, { ...failureOf(error), status: status() });
     }
