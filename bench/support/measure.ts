@@ -49,6 +49,18 @@ export async function measureInTurn(cases: readonly Case[], runs: number): Promi
   );
 }
 
+/**
+ * Touches so much memory, and gives it back to the system, which gives it to whoever asks next. A virtual machine gives
+ * what was free for seconds back to its host, and getting that again takes several times as long: without this, which
+ * case meets such memory is a matter of chance.
+ */
+export function warmMemory(bytes: number): void {
+  const most = 2 ** 26;
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  for (let left = bytes; left > 0; left -= most) pieces.push(new Uint8Array(Math.min(left, most)).fill(1));
+  for (const { buffer } of pieces) buffer.transfer(0);
+}
+
 /** Runs a shell command; returns its CPU seconds. */
 export function command(line: string): number {
   const { status, stderr } = spawnSync('bash', ['-c', `TIMEFORMAT='%U %S'; time ${line}`], { encoding: 'utf8' });
