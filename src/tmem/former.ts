@@ -7,6 +7,9 @@ import { PAGE_BYTES } from './constants.ts';
 /** A compressed form must be this much smaller, or the page is stored as it is: that costs nothing to read. */
 const WORTHWHILE_BYTES = 64;
 
+/** So many pages in a row that were worth compressing, and the next is taken for one. */
+const SURE = 16;
+
 /** Views of the first 0, 1, 2 ... bytes of a buffer, made once each, so that none is made for a page. */
 class Prefixes {
   readonly bytes: Uint8Array;
@@ -48,6 +51,8 @@ export class Former {
   at = 0;
   /** Pages that a codec was tried on, and that were decoded: what a page costs that does not pass as it is (T5). */
   readonly codecCalls = { encodes: 0, decodes: 0 };
+  /** Pages in a row that were worth compressing. */
+  #worth = 0;
   readonly #encoded = new Prefixes(PAGE_BYTES);
   readonly #content = new Prefixes(PAGE_BYTES);
   readonly #stored = new Prefixes(PAGE_BYTES);
@@ -65,7 +70,12 @@ export class Former {
     this.at = 0;
     this.codec = length === 0 ? CODEC.zero : CODEC.raw;
     if (compressor === CODEC.raw || length <= WORTHWHILE_BYTES) return;
-    if (!looksCompressible(page, 0, length)) return;
+    // The sample waits for sixteen lines of a page that no cache holds. Behind others that were worth it, a page is
+    // tried first, and sampled when the codec has read it: what it becomes is the same.
+    const sure = this.#worth >= SURE;
+    const worth = sure || looksCompressible(page, 0, length);
+    this.#worth = worth ? this.#worth + 1 : 0;
+    if (!worth) return;
     let source = page;
     if (length < PAGE_BYTES) {
       source = this.#content.get(length);
@@ -73,7 +83,10 @@ export class Former {
     }
     this.codecCalls.encodes++;
     const stored = encodeInto(compressor, source, this.#encoded.get(length - WORTHWHILE_BYTES));
-    if (stored <= 0) return;
+    if (stored <= 0 || (sure && !looksCompressible(page, 0, length))) {
+      this.#worth = 0;
+      return;
+    }
     this.codec = compressor;
     this.stored = stored;
     this.bytes = this.#encoded.bytes;
