@@ -256,8 +256,11 @@ export interface Machine {
   /** Gives the copy back. */
   releaseCapture(): Promise<void>;
 
-  /** Only while paused, as everything below it: devices and processors in one step. @throws MACHINE_STATE */
-  captureDevices(): Promise<DeviceReport>;
+  /**
+   * Only while paused, as everything below it: devices and processors in one step.
+   * @param into room for the devices' bytes, which a machine may put there if it is enough. @throws MACHINE_STATE
+   */
+  captureDevices(into?: Uint8Array): Promise<DeviceReport>;
   deviceState(): Promise<DeviceState>;
   vcpus(): Promise<readonly VcpuState[]>;
   /** Puts pages in place. The bytes may be used again when it resolves. */

@@ -259,8 +259,8 @@ export class V86Process implements Machine {
     await this.#ask('releaseCapture');
   }
 
-  async captureDevices(): Promise<DeviceReport> {
-    const { json, bytes } = await this.#ask('captureDevices');
+  async captureDevices(into?: Uint8Array): Promise<DeviceReport> {
+    const { json, bytes } = await this.#ask('captureDevices', {}, [], into);
     return {
       device: this.#deviceState(bytes),
       vcpus: decodeVcpus(json['vcpus']),

@@ -21,12 +21,16 @@ export class DestinationPlane {
   #whole = false;
   #pages = 0;
 
-  /** @param hidden the machine, when it is made. @param wallClockMs the time of day for the guest (M6). */
-  constructor(hidden: Promise<Hidden>, wallClockMs: () => number) {
+  /**
+   * @param hidden the machine, when it is made. @param wallClockMs the time of day for the guest (M6).
+   * @param deviceBytes about how large its devices are.
+   */
+  constructor(hidden: Promise<Hidden>, wallClockMs: () => number, deviceBytes: number) {
     this.#wallClockMs = wallClockMs;
     this.#loaders = hidden.then((made) => {
       const memory = new MemoryLoader(made.machine);
       const devices = new DevicesLoader(made.machine, made.mostDeviceBytes, new Uint8Array(LIMITS.chunkBytes));
+      devices.expect(deviceBytes);
       const all = [memory, devices, ...(made.tmem === null ? [] : [made.tmem]), ...(made.own ?? [])];
       return { hidden: made, memory, devices, all };
     });

@@ -237,7 +237,7 @@ export class DestinationRunner {
       case 'reserve': {
         const { need, offer, uuids } = effect;
         const made = host.reserve(id, need, offer, uuids, () => this.#gone());
-        this.#plane = new DestinationPlane(made, host.wallClockMs);
+        this.#plane = new DestinationPlane(made, host.wallClockMs, offer.deviceBytes);
         made.catch((cause: unknown) => this.tell({ kind: 'failed', failure: failureOf(cause) }));
         break;
       }

@@ -76,6 +76,17 @@ export class DevicesWriter implements StateWriter {
   }
 }
 
+/** Most of a device blob's memory that is made before it comes. */
+const MOST_TOUCHED = 64 * 1024 * 1024;
+
+/**
+ * Memory that is written to once: the system gives out a page when it is first written, which takes longer than to copy
+ * it, and would be in a guest's pause.
+ */
+export function touched(bytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Math.min(bytes, MOST_TOUCHED)).fill(1);
+}
+
 /** Takes the device blob and compares disks. The blob is handed out by {@link state}, when all else is there. */
 export class DevicesLoader implements StateLoader {
   readonly name = 'devices';
@@ -83,7 +94,8 @@ export class DevicesLoader implements StateLoader {
   readonly #scratch: Uint8Array;
   readonly #mostBytes: number;
   #device: Device | undefined;
-  #blob = new Uint8Array(0);
+  #blob: Uint8Array = new Uint8Array(0);
+  #room = new Uint8Array(0);
   /** Disks that the image described, by number. */
   readonly #compared = new Set<number>();
 
@@ -95,6 +107,11 @@ export class DevicesLoader implements StateLoader {
     this.#machine = machine;
     this.#mostBytes = mostBytes;
     this.#scratch = scratch;
+  }
+
+  /** Says about how large the blob will be: memory for it is there before it comes. */
+  expect(bytes: number): void {
+    this.#room = touched(Math.min(bytes, this.#mostBytes));
   }
 
   load({ header, record }: DecodedRecord): Promise<void> {
@@ -145,7 +162,9 @@ export class DevicesLoader implements StateLoader {
       throw new TransmigrateError('DEVICE_SHAPE', what, { offset, section: '9.1' });
     }
     this.#device = device;
-    this.#blob = new Uint8Array(device.bytes);
+    // Its parts are all of it, in order, and its digest is checked: what was there before is overwritten.
+    const fits = device.bytes <= this.#room.byteLength;
+    this.#blob = fits ? this.#room.subarray(0, device.bytes) : new Uint8Array(device.bytes);
   }
 
   #add(data: DeviceData, offset: number): void {

@@ -1,5 +1,5 @@
 import type { DeviceReport, LiveSource } from '../../machine/machine.ts';
-import { DEVICE_RECORDS, DevicesWriter } from './devices.ts';
+import { DEVICE_RECORDS, DevicesWriter, touched } from './devices.ts';
 import type { LiveOutput, LiveState, StateLeft, StateOffer } from './live.ts';
 
 /** Processors, the device blob and disks: nothing before the pause, and all of it then. */
@@ -9,6 +9,8 @@ export class LiveDevices implements LiveState {
   readonly #machine: LiveSource;
   #bytes: number;
   #captured: DeviceReport | null = null;
+  /** Memory for the blob, which the system has given out before the pause. */
+  #room = new Uint8Array(0);
 
   /** @param expectedBytes how large the blob will be, about: it is not made while the guest runs. */
   constructor(machine: LiveSource, expectedBytes: number) {
@@ -27,6 +29,7 @@ export class LiveDevices implements LiveState {
   }
 
   begin(): Promise<void> {
+    this.#room = touched(this.#bytes);
     return Promise.resolve();
   }
 
@@ -39,7 +42,7 @@ export class LiveDevices implements LiveState {
   }
 
   async *final({ channels }: LiveOutput): AsyncGenerator<number, void> {
-    this.#captured = await this.#machine.captureDevices();
+    this.#captured = await this.#machine.captureDevices(this.#room);
     this.#bytes = this.#captured.device.bytes.byteLength;
     yield* new DevicesWriter(this.#machine, this.#captured).write(channels[0].writer);
   }
@@ -53,6 +56,7 @@ export class LiveDevices implements LiveState {
   }
 
   end(): Promise<void> {
+    this.#room = new Uint8Array(0);
     return Promise.resolve();
   }
 }
