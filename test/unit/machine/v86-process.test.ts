@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { afterEach, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TransmigrateError, type ErrorCode } from '../../../src/errors.ts';
-import type { PageBatch, TmemService } from '../../../src/machine/machine.ts';
+import { scanRoomBytes, type PageBatch, type TmemService } from '../../../src/machine/machine.ts';
 import { PAGE_BYTES } from '../../../src/machine/v86/pages.ts';
 import { V86Process } from '../../../src/machine/v86/process.ts';
 import { V86_VERSIONS } from '../../../src/machine/v86/versions.ts';
@@ -208,6 +208,36 @@ describe('a guest in its own process', () => {
     await machine.endScan();
     await assert.rejects(machine.scan(0), refused('MACHINE_STATE'));
     await assert.rejects(machine.markDirty(Uint32Array.of(1)), refused('MACHINE_STATE'));
+  });
+
+  it('puts what it hands out where its parent wants it, as far as it fits', async () => {
+    const machine = await started('work', [64, 128, 100, 1]);
+    await machine.resume();
+    await rounds(machine, 3);
+    await machine.pause();
+    await machine.startScan();
+    const room = new Uint8Array(scanRoomBytes(32, PAGE_BYTES));
+    let taken = 0;
+    for (let first = 0; first < machine.capabilities.pages;) {
+      const slice = await machine.scan(first, { dirty: 32, into: room });
+      first = slice.next;
+      taken += slice.dirty.pfns.length;
+      if (slice.dirty.pfns.length === 0) continue;
+      assert.equal(slice.dirty.bytes.buffer, room.buffer);
+      const [pfn] = slice.dirty.pfns;
+      assert.deepEqual(slice.dirty.bytes.slice(0, PAGE_BYTES), (await machine.readPages(pfn, 1)).bytes);
+    }
+    assert.ok(taken > 64);
+    await machine.endScan();
+    const devices = await machine.captureDevices(new Uint8Array(8 * 2 ** 20));
+    assert.equal(devices.device.bytes.buffer.byteLength, 8 * 2 ** 20);
+    const elsewhere = await machine.captureDevices(new Uint8Array(1000));
+    assert.equal(elsewhere.device.bytes.byteLength, devices.device.bytes.byteLength);
+    // Its own process takes it from there.
+    await machine.loadDeviceState(devices.device, Date.now());
+    await machine.resume();
+    await rounds(machine, 3);
+    assert.equal((await lookInto(machine)).bad, 0);
   });
 
   it('is slowed down, stands still and goes on as it is, and has its full speed back at once', async () => {
