@@ -78,18 +78,52 @@ function inTurnWarm(cases: Cases): Results {
   return inTurn(cases, runs);
 }
 
-/** A put and a copy, each into memory that comes from the system. */
+/** Puts, and what they are compared with, each into memory that comes from the system. */
 function freshPuts(pages: number): Results {
   const random = sourcePages('random');
+  const half = sourcePages('half');
   const costs = new Costs(pages);
+  const put = (choice: Partial<Choice> = {}): Cost => {
+    return { put: costs.engine({ flags: PERSISTENT, perObject: 256, sources: random, ...choice }).put! };
+  };
+  const ofCodec = (codec: CodecId, name: string): Cases => [
+    () => ({ [`fresh: half random, bare ${name}, kept`]: costs.codec(half, codec).kept }),
+    () => ({ [`fresh: half random, ${name}`]: put({ sources: half, codec }) }),
+  ];
   return inTurnWarm([
-    () => ({ 'copy only, in fresh memory': { put: costs.copy(random).put! } }),
-    () => ({
-      'random, persistent, in fresh memory': {
-        put: costs.engine({ flags: PERSISTENT, perObject: 256, sources: random }).put!,
-      },
-    }),
+    () => ({ 'fresh: copy only': { put: costs.copy(random).put! } }),
+    () => ({ 'fresh: random, persistent': put() }),
+    () => ({ 'fresh: checksum only': costs.checksum(random) }),
+    () => ({ 'fresh: random, sharing, all different': put({ sharing: true, unique: true }) }),
+    ...ofCodec(CODEC.lz4, 'LZ4'),
+    ...ofCodec(CODEC.lzo1x, 'LZO1X'),
   ]);
+}
+
+/** As {@link ratiosOf}, of puts in fresh memory. */
+function freshRatios(results: Results): Ratio[] {
+  const turns = results['fresh: copy only'].map(
+    (_, turn) =>
+      (row: string): number =>
+        results[row][turn].put!,
+  );
+  const of = (name: string, aim: number, ratio: (at: (row: string) => number) => number): Ratio => [
+    `${name}, in fresh memory`,
+    median(turns.map((at) => ratio(at))),
+    aim,
+  ];
+  const shared = 'fresh: random, sharing, all different';
+  return [
+    of('put : copy', 1.5, (at) => at('fresh: random, persistent') / at('fresh: copy only')),
+    of('put, sharing : copy and checksum', 1.5, (at) => {
+      return at(shared) / (at('fresh: copy only') + at('fresh: checksum only'));
+    }),
+    ...['LZ4', 'LZO1X'].map((codec) =>
+      of(`put ${codec} : ${codec}, kept`, 1.2, (at) => {
+        return at(`fresh: half random, ${codec}`) / at(`fresh: half random, bare ${codec}, kept`);
+      }),
+    ),
+  ];
 }
 
 /** What is measured with any number of pages, and what only with few. */
@@ -203,7 +237,10 @@ const PARTS: Record<string, (pages: number) => Part> = {
       const { all, few } = casesFor(pages);
       return inTurnWarm([...all, ...few]);
     }),
-  fresh: (pages) => part(pages, () => freshPuts(pages)),
+  fresh: (pages) => {
+    const found = part(pages, () => freshPuts(pages));
+    return { ...found, ratios: freshRatios(found.results) };
+  },
   million: () =>
     part(MILLION, () => {
       // In place of a turn that is not counted, which would take as long as another. Twice all pages, and their tables.
@@ -245,10 +282,6 @@ function report(): number {
   const start = performance.now();
   for (const name of ['main', 'fresh', ...(values.quick ? [] : ['million', 'large'])]) {
     const found = again(['--part', name], name === 'fresh' ? FRESH : USED);
-    if (name === 'fresh') {
-      const [copy, put] = Object.values(found.results).map((costs) => median(costs.map((cost) => cost.put!)));
-      found.ratios.push(['put : copy, both in fresh memory', put / copy, 1.5]);
-    }
     add(found);
   }
   const seconds = (performance.now() - start) / 1000;
