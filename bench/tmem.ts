@@ -11,17 +11,8 @@ import { spawnSync } from 'node:child_process';
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { CODEC, type CodecId } from '../src/index.ts';
-import { median } from './support/measure.ts';
-import {
-  Costs,
-  EPHEMERAL,
-  PERSISTENT,
-  sourcePages,
-  tenMillion,
-  touchMemory,
-  type Choice,
-  type Cost,
-} from './support/tmem-costs.ts';
+import { median, warmMemory } from './support/measure.ts';
+import { Costs, EPHEMERAL, PERSISTENT, sourcePages, tenMillion, type Choice, type Cost } from './support/tmem-costs.ts';
 
 const { values } = parseArgs({
   options: {
@@ -244,7 +235,7 @@ const PARTS: Record<string, (pages: number) => Part> = {
   million: () =>
     part(MILLION, () => {
       // In place of a turn that is not counted, which would take as long as another. Twice all pages, and their tables.
-      touchMemory(9 * 2 ** 30);
+      warmMemory(9 * 2 ** 30);
       return inTurn(casesFor(MILLION).all, Math.min(runs, 2));
     }),
   large: () => {

@@ -50,9 +50,9 @@ export async function measureInTurn(cases: readonly Case[], runs: number): Promi
 }
 
 /**
- * Touches so much memory, and gives it back to the system, which gives it to whoever asks next. A virtual machine gives
- * what was free for seconds back to its host, and getting that again takes several times as long: without this, which
- * case meets such memory is a matter of chance.
+ * Touches so much memory, and gives it back: to the system, which gives it to whoever asks next, or to the C library
+ * where that keeps it for this process. A virtual machine gives what was free for seconds back to its host, and getting
+ * that again takes several times as long: without this, which case meets such memory is a matter of chance.
  */
 export function warmMemory(bytes: number): void {
   const most = 2 ** 26;

@@ -286,13 +286,6 @@ function giveBack(slabs: readonly Uint8Array[]): void {
   for (const { buffer } of slabs) (buffer as ArrayBuffer).transfer(0);
 }
 
-/** Takes so many bytes from the system, touches them, and lets go of them: where the C library keeps what is freed. */
-export function touchMemory(bytes: number): void {
-  const slabs: Uint8Array[] = [];
-  for (let taken = 0; taken < bytes; taken += IN_SLAB * PAGE) slabs.push(freshSlab().fill(1));
-  giveBack(slabs);
-}
-
 /** Ten million pages of 100 bytes: first and last million, and all memory of the process. */
 export function tenMillion(): { firstNs: number; lastNs: number; gib: number } {
   const engine = new TmemEngine({ limitBytes: LIMIT });

@@ -162,9 +162,11 @@ export class DevicesLoader implements StateLoader {
       throw new TransmigrateError('DEVICE_SHAPE', what, { offset, section: '9.1' });
     }
     this.#device = device;
-    // Its parts are all of it, in order, and its digest is checked: what was there before is overwritten.
+    // Its parts are all of it, in order, and its digest is checked: what was there before is overwritten. After a cut
+    // it comes again, to other memory: somebody may still have the first.
     const fits = device.bytes <= this.#room.byteLength;
     this.#blob = fits ? this.#room.subarray(0, device.bytes) : new Uint8Array(device.bytes);
+    this.#room = new Uint8Array(0);
   }
 
   #add(data: DeviceData, offset: number): void {

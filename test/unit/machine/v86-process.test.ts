@@ -228,6 +228,9 @@ describe('a guest in its own process', () => {
       assert.deepEqual(slice.dirty.bytes.slice(0, PAGE_BYTES), (await machine.readPages(pfn, 1)).bytes);
     }
     assert.ok(taken > 64);
+    for (const dirty of [0, -1, 0.5, 5000, 2 ** 40]) {
+      await assert.rejects(machine.scan(0, { dirty, into: room }), refused('MACHINE_STATE'), String(dirty));
+    }
     await machine.endScan();
     const devices = await machine.captureDevices(new Uint8Array(8 * 2 ** 20));
     assert.equal(devices.device.bytes.buffer.byteLength, 8 * 2 ** 20);

@@ -4,7 +4,7 @@ import { fromHex, toHex } from '../../../bytes/hex.ts';
 import { TransmigrateError, type ErrorCode } from '../../../errors.ts';
 import type { DeviceState, PageBatch } from '../../machine.ts';
 import { LocalMachine } from '../local-machine.ts';
-import { findPages, gather, PAGE_BYTES, runsOf } from '../pages.ts';
+import { findPages, gather, runsOf } from '../pages.ts';
 import { encodeFrame, FRAME, FrameReader, type Frame, type FrameKind } from './frames.ts';
 import {
   CHILD_FD,
@@ -39,6 +39,7 @@ export class GuestServer {
   readonly #frames = new FrameReader((frame) => this.#enqueue(frame));
   #queue: Promise<void> = Promise.resolve();
   #machine: LocalMachine | null = null;
+  /** Memory of steps of a scan that the parent has taken, for the next ones. */
   #rooms: Uint8Array[] = [];
   /** Bytes of the guest's console that the parent has not taken yet. */
   #waiting = 0;
@@ -92,16 +93,16 @@ export class GuestServer {
     readPages: async ({ first, count }) => encodeBatch(await this.#present.readPages(Number(first), Number(count))),
     startScan: () => this.#present.startScan(),
     scan: async ({ first, pages, dirty }) => {
-      const most = Number(dirty);
-      const into = this.#takeRoom(most * PAGE_BYTES);
-      const slice = await this.#present.scan(Number(first), { pages: Number(pages), dirty: most, into });
+      const into = this.#rooms.pop();
+      const budget = { pages: Number(pages), dirty: Number(dirty), ...(into !== undefined && { into }) };
+      const slice = await this.#present.scan(Number(first), budget);
       const { json, bytes } = encodeBatch(slice.dirty);
       const { zero, next, stoppedMs } = slice;
       const zeros = new Uint8Array(zero.buffer, zero.byteOffset, zero.byteLength);
       return {
         json: { ...json, zeros: zero.length, next, stoppedMs },
         bytes: [...bytes, zeros],
-        taken: () => this.#rooms.push(into),
+        taken: () => this.#rooms.push(new Uint8Array(slice.dirty.bytes.buffer)),
       };
     },
     markDirty: (_json, bytes) =>
@@ -146,12 +147,6 @@ export class GuestServer {
     },
     writeConsole: ({ port }, bytes) => this.#present.writeConsole(bytes, Number(port)),
   };
-
-  /** Memory for what a step of a scan takes: of a step before, as soon as the parent has taken that. */
-  #takeRoom(bytes: number): Uint8Array {
-    const room = this.#rooms.pop();
-    return room !== undefined && room.byteLength >= bytes ? room : new Uint8Array(bytes);
-  }
 
   /** The machine, once it was created. */
   get #present(): LocalMachine {
